@@ -1,0 +1,58 @@
+# The slice: written for this repository, in place of the platform's file of this path.
+"""
+Test data.
+"""
+
+import factory
+from django.contrib.auth.models import User
+from factory.django import DjangoModelFactory
+
+from common.djangoapps.student.models import CourseEnrollment, UserProfile
+from openedx.core.djangoapps.content.course_overviews.tests.factories import CourseOverviewFactory
+
+
+class UserProfileFactory(DjangoModelFactory):
+    """A profile named after its user."""
+
+    class Meta:
+        model = UserProfile
+        django_get_or_create = ("user",)
+
+    user = None
+    name = factory.LazyAttribute(lambda profile: f"{profile.user.first_name} {profile.user.last_name}")
+
+
+class UserFactory(DjangoModelFactory):
+    """An active learner, with a profile once they are in the database."""
+
+    class Meta:
+        model = User
+        django_get_or_create = ("email", "username")
+        skip_postgeneration_save = True
+
+    username = factory.Sequence("robot{}".format)
+    email = factory.Sequence("robot+test+{}@edx.org".format)
+    first_name = factory.Sequence("Robot{}".format)
+    last_name = "Test"
+    is_active = True
+
+    @factory.post_generation
+    def profile(self, create, extracted, **kwargs):
+        """Give the learner a profile; ``profile=False`` gives none."""
+        if create and extracted is not False:
+            UserProfileFactory(user=self, **kwargs)
+
+
+class CourseEnrollmentFactory(DjangoModelFactory):
+    """An enrolment; ``course_id`` may name a course run that is not there yet."""
+
+    class Meta:
+        model = CourseEnrollment
+
+    user = factory.SubFactory(UserFactory)
+
+    @classmethod
+    def _create(cls, model_class, *args, **kwargs):
+        if "course_id" in kwargs:
+            CourseOverviewFactory(id=kwargs["course_id"])
+        return super()._create(model_class, *args, **kwargs)

@@ -1,0 +1,75 @@
+# The slice: written for this repository, in place of the platform's file of this path.
+"""
+The application's interface to others.
+"""
+
+from edx_toggles.toggles import WaffleSwitch
+
+from lms.djangoapps.certificates.models import GeneratedCertificate
+from xmodule.data import CertificatesDisplayBehaviors
+
+# .. toggle_name: certificates.auto_certificate_generation
+# .. toggle_implementation: WaffleSwitch
+# .. toggle_default: False
+# .. toggle_description: Certificates are made as soon as learners pass, and shown on the date the course team chose.
+# .. toggle_use_cases: open_edx
+# .. toggle_creation_date: 2017-07-24
+AUTO_CERTIFICATE_GENERATION = WaffleSwitch("certificates.auto_certificate_generation", __name__)
+
+
+def auto_certificate_generation_enabled():
+    """
+    Tell whether certificates are made as soon as learners pass.
+
+    Returns:
+        bool: the state of the switch.
+    """
+    return AUTO_CERTIFICATE_GENERATION.is_enabled()
+
+
+def get_eligible_certificate(user, course_id):
+    """
+    Find a learner's certificate of a course run.
+
+    Args:
+        user (User): the learner.
+        course_id (CourseKey): the course run.
+
+    Returns:
+        GeneratedCertificate: the certificate, or None.
+    """
+    return GeneratedCertificate.eligible_certificates.filter(user=user, course_id=course_id).first()
+
+
+def get_eligible_and_available_certificates(user):
+    """
+    Find all of a learner's certificates.
+
+    Args:
+        user (User): the learner.
+
+    Returns:
+        QuerySet: of GeneratedCertificate.
+    """
+    return GeneratedCertificate.eligible_available_certificates.filter(user=user)
+
+
+def available_date_for_certificate(course, certificate):
+    """
+    Find the date on which a certificate may be seen.
+
+    Args:
+        course (CourseOverview): the course run.
+        certificate (GeneratedCertificate): the certificate.
+
+    Returns:
+        datetime: the date.
+    """
+    if (
+        auto_certificate_generation_enabled()
+        and not course.self_paced
+        and course.certificates_display_behavior == CertificatesDisplayBehaviors.END_WITH_DATE
+        and course.certificate_available_date
+    ):
+        return course.certificate_available_date
+    return certificate.modified_date

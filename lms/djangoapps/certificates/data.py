@@ -1,0 +1,46 @@
+# The slice: written for this repository, in place of the platform's file of this path.
+"""
+What other applications need to know of certificates.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.auth.models import User
+from opaque_keys.edx.keys import CourseKey
+
+
+class CertificateStatuses:
+    """The statuses of a course certificate."""
+
+    downloadable = "downloadable"
+    generating = "generating"
+    unavailable = "unavailable"
+    audit_passing = "audit_passing"
+    audit_notpassing = "audit_notpassing"
+
+    PASSED_STATUSES = (downloadable, generating)
+
+    @classmethod
+    def is_passing_status(cls, status):
+        """
+        Tell whether a status says that the learner passed.
+
+        Args:
+            status (str): the status.
+
+        Returns:
+            bool: True if it does.
+        """
+        return status in cls.PASSED_STATUSES
+
+
+@dataclass
+class GeneratedCertificateData:
+    """A course certificate, as annotations name it."""
+
+    user: User
+    course_id: CourseKey
+    status: str = "unavailable"
+    mode: str = "honor"
+    modified_date: datetime | None = None

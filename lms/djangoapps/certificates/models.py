@@ -1,0 +1,115 @@
+# The slice: written for this repository, in place of the platform's file of this path.
+"""
+Course certificates.
+"""
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import models
+from model_utils import Choices
+from model_utils.models import TimeStampedModel
+from opaque_keys.edx.django.models import CourseKeyField
+
+from common.djangoapps.course_modes.models import CourseMode
+from lms.djangoapps.certificates.data import CertificateStatuses
+from openedx.core.djangoapps.content.course_overviews.models import CourseOverview
+from openedx.core.djangoapps.signals.signals import COURSE_CERT_AWARDED, COURSE_CERT_CHANGED, COURSE_CERT_REVOKED
+
+
+class EligibleCertificateManager(models.Manager):
+    """Certificates that count: those of audit learners do not."""
+
+    def get_queryset(self):
+        """Leave out audit certificates."""
+        return (
+            super()
+            .get_queryset()
+            .exclude(status__in=(CertificateStatuses.audit_passing, CertificateStatuses.audit_notpassing))
+        )
+
+
+class EligibleAvailableCertificateManager(EligibleCertificateManager):
+    """Of those, the ones whose course run still exists."""
+
+    def get_queryset(self):
+        """Leave out course runs without an overview."""
+        return super().get_queryset().filter(course_id__in=CourseOverview.objects.values("id"))
+
+
+class GeneratedCertificate(models.Model):
+    """A learner's certificate of a course run."""
+
+    MODES = Choices(
+        CourseMode.VERIFIED,
+        CourseMode.HONOR,
+        CourseMode.AUDIT,
+        CourseMode.PROFESSIONAL,
+        CourseMode.NO_ID_PROFESSIONAL_MODE,
+        CourseMode.MASTERS,
+        CourseMode.EXECUTIVE_EDUCATION,
+        CourseMode.PAID_EXECUTIVE_EDUCATION,
+        CourseMode.PAID_BOOTCAMP,
+    )
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE)
+    course_id = CourseKeyField(max_length=255, blank=True, default=None)
+    status = models.CharField(max_length=32, default=CertificateStatuses.unavailable)
+    mode = models.CharField(max_length=32, choices=MODES, default=MODES.honor)
+    modified_date = models.DateTimeField(auto_now=True)
+
+    objects = models.Manager()
+    eligible_certificates = EligibleCertificateManager()
+    eligible_available_certificates = EligibleAvailableCertificateManager()
+
+    class Meta:
+        unique_together = (("user", "course_id"),)
+        app_label = "certificates"
+
+    def is_valid(self):
+        """
+        Tell whether the learner holds the certificate now.
+
+        Returns:
+            bool: True if so.
+        """
+        return self.status == CertificateStatuses.downloadable
+
+    def save(self, *args, **kwargs):
+        """Save, and tell everyone who wants to know."""
+        super().save(*args, **kwargs)
+        self._tell(COURSE_CERT_CHANGED)
+        if CertificateStatuses.is_passing_status(self.status):
+            self._tell(COURSE_CERT_AWARDED)
+
+    def invalidate(self, mode=None, source=None):
+        """
+        Take the certificate back.
+
+        Args:
+            mode (str): the learner's mode by now. Defaults to the certificate's.
+            source (str): who asked for it; not kept here.
+        """
+        self.status = CertificateStatuses.unavailable
+        self.mode = mode or self.mode
+        self.save()
+        self._tell(COURSE_CERT_REVOKED)
+
+    def _tell(self, signal):
+        # Robustly: a receiver that raises must not undo the certificate.
+        signal.send_robust(
+            sender=type(self), user=self.user, course_key=self.course_id, mode=self.mode, status=self.status
+        )
+
+
+class CertificateDateOverride(TimeStampedModel):
+    """A date that a certificate shows in place of its own."""
+
+    generated_certificate = models.OneToOneField(
+        GeneratedCertificate, on_delete=models.CASCADE, related_name="date_override"
+    )
+    date = models.DateTimeField()
+    reason = models.TextField()
+    overridden_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.DO_NOTHING)
+
+    class Meta:
+        app_label = "certificates"

@@ -1,0 +1,75 @@
+# The slice, with the change in it: the change is the two program-certificate entries of EVENT_BUS_PRODUCER_CONFIG.
+"""
+Settings of the LMS, shared by its test, devstack and production settings.
+"""
+
+from openedx.core.lib.derived import Derived
+from openedx.envs.common import *  # noqa: F403
+
+SERVICE_VARIANT = os.environ.get("SERVICE_VARIANT", "lms")  # noqa: F405
+
+ROOT_URLCONF = "lms.urls"
+
+INSTALLED_APPS += [  # noqa: F405
+    "oauth2_provider",
+    "common.djangoapps.course_modes.apps.CourseModesConfig",
+    "lms.djangoapps.certificates.apps.CertificatesConfig",
+    "openedx.core.djangoapps.catalog.apps.CatalogConfig",
+    "openedx.core.djangoapps.credentials.apps.CredentialsConfig",
+    "openedx.core.djangoapps.oauth_dispatch.apps.OAuthDispatchAppConfig",
+    "openedx.core.djangoapps.programs.apps.ProgramsConfig",
+]
+
+# Seconds.
+OAUTH_ID_TOKEN_EXPIRATION = 60 * 60
+
+COURSE_CATALOG_API_URL = "http://localhost:8008/api/v1"
+CREDENTIALS_INTERNAL_SERVICE_URL = "http://localhost:8005"
+CREDENTIALS_SERVICE_USERNAME = "credentials_service_user"
+
+QUEUE_VARIANT = "lms."
+HIGH_PRIORITY_QUEUE = f"edx.{QUEUE_VARIANT}core.high"
+DEFAULT_PRIORITY_QUEUE = f"edx.{QUEUE_VARIANT}core.default"
+HIGH_MEM_QUEUE = f"edx.{QUEUE_VARIANT}core.high_mem"
+CELERY_QUEUES = {HIGH_PRIORITY_QUEUE: {}, DEFAULT_PRIORITY_QUEUE: {}, HIGH_MEM_QUEUE: {}}
+CELERY_DEFAULT_QUEUE = DEFAULT_PRIORITY_QUEUE
+CELERY_DEFAULT_ROUTING_KEY = DEFAULT_PRIORITY_QUEUE
+CELERY_DEFAULT_EXCHANGE = f"edx.{QUEUE_VARIANT}core"
+PROGRAM_CERTIFICATES_ROUTING_KEY = Derived(lambda settings: settings.DEFAULT_PRIORITY_QUEUE)
+
+#### Event bus producing ####
+
+EVENT_BUS_PRODUCER_CONFIG.update({  # noqa: F405
+    "org.openedx.learning.program.certificate.awarded.v1": {
+        "learning-program-certificate-lifecycle": {
+            "event_key_field": "program_certificate.program.uuid",
+            # .. toggle_name: EVENT_BUS_PRODUCER_CONFIG['org.openedx.learning.program.certificate.awarded.v1']
+            #    ['learning-program-certificate-lifecycle']['enabled']
+            # .. toggle_implementation: DjangoSetting
+            # .. toggle_default: False
+            # .. toggle_description: Publishes an event on the event bus whenever Credentials has accepted the award of
+            #    a program certificate.
+            # .. toggle_use_cases: opt_in
+            # .. toggle_creation_date: 2026-11-23
+            # .. toggle_warning: The Credentials service publishes the same event. Switch it off there, or consumers
+            #    receive two events for each award.
+            "enabled": False,
+        },
+    },
+    "org.openedx.learning.program.certificate.revoked.v1": {
+        "learning-program-certificate-lifecycle": {
+            "event_key_field": "program_certificate.program.uuid",
+            # .. toggle_name: EVENT_BUS_PRODUCER_CONFIG['org.openedx.learning.program.certificate.revoked.v1']
+            #    ['learning-program-certificate-lifecycle']['enabled']
+            # .. toggle_implementation: DjangoSetting
+            # .. toggle_default: False
+            # .. toggle_description: Publishes an event on the event bus whenever Credentials has accepted the revocation
+            #    of a program certificate.
+            # .. toggle_use_cases: opt_in
+            # .. toggle_creation_date: 2026-11-23
+            # .. toggle_warning: The Credentials service publishes the same event. Switch it off there, or consumers
+            #    receive two events for each revocation.
+            "enabled": False,
+        },
+    },
+})

@@ -1,0 +1,18 @@
+# The slice: written for this repository, in place of the platform's file of this path.
+"""
+Settings for the LMS's tests.
+"""
+
+from django.core.management.utils import get_random_secret_key
+
+from openedx.core.lib.derived import derive_settings
+
+from .common import *  # noqa: F403
+from openedx.envs.test import *  # noqa: F403, I001 - after common, which it overrides
+
+JWT_AUTH.update({"JWT_SECRET_KEY": get_random_secret_key()})  # noqa: F405
+
+COURSE_CATALOG_API_URL = "https://catalog.example.com/api/v1"
+CREDENTIALS_INTERNAL_SERVICE_URL = "https://credentials-internal.example.com"
+
+derive_settings(__name__)

@@ -1,0 +1,35 @@
+#!/usr/bin/env python
+# The slice: written for this repository, in place of the platform's file of this path.
+"""
+Runs a Django command in the LMS or in Studio: ``./manage.py {lms|cms} [--settings NAME] COMMAND ...``.
+
+``--settings NAME`` picks ``<lms|cms>/envs/NAME.py``. Without it, the environment variable ``EDX_PLATFORM_SETTINGS`` gives
+that name unless ``DJANGO_SETTINGS_MODULE`` is set; with none of them it is ``devstack``.
+"""
+
+import argparse
+import os
+import sys
+
+
+def main(argv):
+    """Choose the settings, then hand over to Django."""
+    parser = argparse.ArgumentParser(prog="manage.py", add_help=False, allow_abbrev=False)
+    parser.add_argument("variant", choices=["lms", "cms"])
+    parser.add_argument("--settings")
+    options, django_arguments = parser.parse_known_args(argv)
+
+    environment_settings = os.environ.get("EDX_PLATFORM_SETTINGS")
+    if options.settings:
+        os.environ["DJANGO_SETTINGS_MODULE"] = f"{options.variant}.envs.{options.settings}"
+    elif "DJANGO_SETTINGS_MODULE" not in os.environ:
+        os.environ["DJANGO_SETTINGS_MODULE"] = f"{options.variant}.envs.{environment_settings or 'devstack'}"
+    os.environ.setdefault("SERVICE_VARIANT", options.variant)
+
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(["manage.py", *django_arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,29 @@
+# The slice: written for this repository, in place of the platform's file of this path.
+"""
+Helpers for tests.
+"""
+
+from openedx.core.djangoapps.catalog.models import CatalogIntegration
+
+
+class CatalogIntegrationMixin:
+    """Configures the catalog."""
+
+    def create_catalog_integration(self, **kwargs):
+        """
+        Configure the catalog.
+
+        Args:
+            **kwargs: fields that are to differ from the defaults.
+
+        Returns:
+            CatalogIntegration: the configuration in force.
+        """
+        defaults = {
+            "enabled": True,
+            "internal_api_url": "https://catalog-internal.example.com/api/v1/",
+            "cache_ttl": 0,
+            "service_username": "lms_catalog_service_user",
+        }
+        CatalogIntegration(**{**defaults, **kwargs}).save()
+        return CatalogIntegration.current()

@@ -1,0 +1,19 @@
+# The slice: written for this repository, in place of the platform's file of this path.
+"""
+Django application configuration.
+"""
+
+from django.apps import AppConfig
+
+
+class CredentialsConfig(AppConfig):
+    """The application."""
+
+    name = "openedx.core.djangoapps.credentials"
+
+    def ready(self):
+        """Connect the receivers; the platform does so through its plugin mechanism."""
+        from openedx.core.djangoapps.credentials.signals import handle_cert_change
+        from openedx.core.djangoapps.signals.signals import COURSE_CERT_CHANGED
+
+        COURSE_CERT_CHANGED.connect(handle_cert_change)

@@ -1,0 +1,64 @@
+# The slice: written for this repository, in place of the platform's file of this path.
+"""
+How the LMS reaches the Credentials service.
+"""
+
+from urllib.parse import urljoin
+
+from config_models.models import ConfigurationModel
+from django.conf import settings
+from django.db import models
+
+from openedx.core.djangoapps.site_configuration import helpers as configuration_helpers
+
+API_VERSION = "v2"
+
+
+class CredentialsApiConfig(ConfigurationModel):
+    """Configuration of Credentials. The addresses come from settings and sites; the two URL fields are deprecated."""
+
+    API_NAME = "credentials"
+
+    internal_service_url = models.URLField()
+    public_service_url = models.URLField()
+    enable_learner_issuance = models.BooleanField(default=False)
+    enable_studio_authoring = models.BooleanField(default=False)
+    cache_ttl = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        app_label = "credentials"
+
+    @property
+    def internal_api_url(self):
+        """str: the root of the service's REST API."""
+        return self._api_url(
+            configuration_helpers.get_value(
+                "CREDENTIALS_INTERNAL_SERVICE_URL", settings.CREDENTIALS_INTERNAL_SERVICE_URL
+            )
+        )
+
+    @staticmethod
+    def get_internal_api_url_for_org(org):
+        """
+        Find the root of the REST API that an organisation's site uses.
+
+        Args:
+            org (str): the organisation.
+
+        Returns:
+            str: the URL.
+        """
+        return CredentialsApiConfig._api_url(
+            configuration_helpers.get_value_for_org(
+                org, "CREDENTIALS_INTERNAL_SERVICE_URL", settings.CREDENTIALS_INTERNAL_SERVICE_URL
+            )
+        )
+
+    @staticmethod
+    def _api_url(root):
+        return urljoin(root, f"/api/{API_VERSION}/")
+
+    @property
+    def is_learner_issuance_enabled(self):
+        """bool: whether the LMS asks Credentials for learners' certificates."""
+        return self.enabled and self.enable_learner_issuance

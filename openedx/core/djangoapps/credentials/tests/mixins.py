@@ -1,0 +1,31 @@
+# The slice: written for this repository, in place of the platform's file of this path.
+"""
+Helpers for tests.
+"""
+
+from openedx.core.djangoapps.credentials.models import CredentialsApiConfig
+
+
+class CredentialsApiConfigMixin:
+    """Configures Credentials."""
+
+    def create_credentials_config(self, **kwargs):
+        """
+        Configure Credentials.
+
+        Args:
+            **kwargs: fields that are to differ from the defaults.
+
+        Returns:
+            CredentialsApiConfig: the configuration in force.
+        """
+        defaults = {
+            "enabled": True,
+            "internal_service_url": "http://internal.credentials.org/",
+            "public_service_url": "http://public.credentials.org/",
+            "enable_learner_issuance": True,
+            "enable_studio_authoring": True,
+            "cache_ttl": 0,
+        }
+        CredentialsApiConfig(**{**defaults, **kwargs}).save()
+        return CredentialsApiConfig.current()

@@ -1,0 +1,53 @@
+# The slice: written for this repository, in place of the platform's file of this path.
+"""
+JSON Web Tokens, by which the LMS speaks for a user to other services.
+"""
+
+from time import time
+
+import jwt
+from django.conf import settings
+
+from common.djangoapps.student.models import UserProfile, anonymous_id_for_user
+
+
+def create_jwt_for_user(user, scopes=None):
+    """
+    Create a token, signed with the secret that the services share.
+
+    Args:
+        user (User): whom it speaks for.
+        scopes (list): names of claims to add. Defaults to e-mail and profile.
+
+    Returns:
+        str: the token, valid for ``OAUTH_ID_TOKEN_EXPIRATION`` seconds.
+    """
+    scopes = scopes or ["email", "profile"]
+    now = int(time())
+    claims = {
+        "aud": settings.JWT_AUTH["JWT_AUDIENCE"],
+        "exp": now + settings.OAUTH_ID_TOKEN_EXPIRATION,
+        "iat": now,
+        "iss": settings.JWT_AUTH["JWT_ISSUER"],
+        "preferred_username": user.username,
+        "scopes": scopes,
+        "version": settings.JWT_AUTH["JWT_SUPPORTED_VERSION"],
+        "sub": anonymous_id_for_user(user, None),
+        "filters": [],
+        "grant_type": "",
+        "is_restricted": False,
+        "email_verified": user.is_active,
+    }
+    if "user_id" in scopes:
+        claims["user_id"] = user.id
+    if "email" in scopes:
+        claims["email"] = user.email
+    if "profile" in scopes:
+        claims |= {
+            "name": UserProfile.objects.filter(user=user).values_list("name", flat=True).first(),
+            "family_name": user.last_name,
+            "given_name": user.first_name,
+            "administrator": user.is_staff,
+            "superuser": user.is_superuser,
+        }
+    return jwt.encode(claims, settings.JWT_AUTH["JWT_SECRET_KEY"], algorithm=settings.JWT_AUTH["JWT_ALGORITHM"])
