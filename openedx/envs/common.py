@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sites",
     "config_models",
+    "django_celery_results",
     "waffle",
     "openedx_events",
     "common.djangoapps.student.apps.StudentConfig",

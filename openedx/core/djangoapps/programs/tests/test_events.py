@@ -1,0 +1,313 @@
+"""
+Tests of the events about program certificates: the emitter, and its callers in ``programs.tasks``.
+"""
+
+from datetime import UTC, datetime
+from unittest import mock
+from uuid import UUID
+
+import ddt
+import requests
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.test import TestCase, override_settings
+from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
+from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
+
+from common.djangoapps.student.tests.factories import UserFactory
+from openedx.core.djangoapps.credentials.tests.mixins import CredentialsApiConfigMixin
+from openedx.core.djangoapps.programs import tasks
+from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
+from openedx.core.djangolib.testing.utils import skip_unless_lms
+
+User = get_user_model()
+
+EVENTS_MODULE = "openedx.core.djangoapps.programs.events"
+TASKS_MODULE = "openedx.core.djangoapps.programs.tasks"
+PROGRAM_UUID = "1b0b6f3c-5a0e-4f3a-9d7e-0c2f6a5d0001"
+OTHER_PROGRAM_UUID = "1b0b6f3c-5a0e-4f3a-9d7e-0c2f6a5d0002"
+COURSE_KEY = "course-v1:edX+DemoX+2026"
+
+AWARDED = (emit_program_certificate_awarded, PROGRAM_CERTIFICATE_AWARDED, "awarded")
+REVOKED = (emit_program_certificate_revoked, PROGRAM_CERTIFICATE_REVOKED, "revoked")
+
+
+class EventsTestCase(TestCase):
+    """Collects the events that are sent."""
+
+    def setUp(self):
+        super().setUp()
+        self.events = []
+        for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
+            self.connect(signal, self._collect)
+        self.user = UserFactory(username="learner", email="learner@example.com")
+        self.user.profile.name = "Ada Lovelace"
+        self.user.profile.save()
+
+    def connect(self, signal, receiver):
+        """Connect a receiver until the end of the test."""
+        signal.connect(receiver)
+        self.addCleanup(signal.disconnect, receiver)
+
+    def _collect(self, signal, metadata, program_certificate, **kwargs):
+        self.events.append((signal, metadata, program_certificate))
+
+    @property
+    def sent(self):
+        """list[tuple]: signal and program of each event, in the order they were sent."""
+        return [(signal, certificate.program.uuid) for signal, _metadata, certificate in self.events]
+
+
+@skip_unless_lms
+@ddt.ddt
+class EmitterTests(EventsTestCase):
+    """What the two functions send, and how they fail."""
+
+    @ddt.data(AWARDED, REVOKED)
+    @ddt.unpack
+    def test_event(self, emit, signal, status):
+        time = datetime(2026, 11, 23, 12, 30, 15, 250, tzinfo=UTC)
+
+        assert emit(self.user, PROGRAM_UUID, time=time) is True
+
+        [(sent_signal, metadata, certificate)] = self.events
+        assert sent_signal is signal
+        assert metadata.event_type == f"org.openedx.learning.program.certificate.{status}.v1"
+        assert metadata.time == time
+        assert certificate == ProgramCertificateData(
+            user=UserData(
+                pii=UserPersonalData(username="learner", email="learner@example.com", name="Ada Lovelace"),
+                id=self.user.id,
+                is_active=True,
+            ),
+            program=ProgramData(uuid=PROGRAM_UUID, title="", program_type=""),
+            uuid="",
+            status=status,
+            url="",
+        )
+
+    @ddt.data(AWARDED, REVOKED)
+    @ddt.unpack
+    def test_time_defaults_to_now(self, emit, _signal, _status):
+        before = datetime.now(UTC)
+
+        emit(self.user, PROGRAM_UUID)
+
+        assert before <= self.events[0][1].time <= datetime.now(UTC)
+
+    @ddt.data((PROGRAM_UUID, PROGRAM_UUID), (UUID(PROGRAM_UUID), PROGRAM_UUID), (7, "7"))
+    @ddt.unpack
+    def test_program_uuid_is_text(self, program_uuid, expected):
+        emit_program_certificate_awarded(self.user, program_uuid)
+
+        assert self.events[0][2].program.uuid == expected
+
+    def test_learner_without_profile(self):
+        self.user.profile.delete()
+        user = User.objects.get(id=self.user.id)
+
+        assert emit_program_certificate_awarded(user, PROGRAM_UUID) is True
+
+        assert self.events[0][2].user.pii.name == ""
+
+    @ddt.data(True, False)
+    def test_queries_do_not_grow_with_programs(self, has_profile):
+        if not has_profile:
+            self.user.profile.delete()
+        user = User.objects.get(id=self.user.id)
+
+        with self.assertNumQueries(1):
+            for number in range(5):
+                emit_program_certificate_awarded(user, number)
+
+    @ddt.data(*[(emit, signal, debug) for emit, signal, _status in (AWARDED, REVOKED) for debug in (True, False)])
+    @ddt.unpack
+    def test_receiver_that_raises(self, emit, signal, debug):
+        # With DEBUG, send_event() raises what a receiver raised; without, it returns it.
+        def fail(**kwargs):
+            raise ValueError("learner@example.com")
+
+        self.connect(signal, fail)
+        with override_settings(DEBUG=debug):
+            self.assert_reports_failure(emit, signal, "ValueError")
+
+    @ddt.data(AWARDED, REVOKED)
+    @ddt.unpack
+    def test_send_event_that_raises(self, emit, signal, _status):
+        with mock.patch.object(signal, "send_event", side_effect=ConnectionError("learner is unreachable")):
+            self.assert_reports_failure(emit, signal, "ConnectionError")
+
+    def assert_reports_failure(self, emit, signal, error):
+        """The failure is returned, recorded and logged in one line, without personal data."""
+        with mock.patch(f"{EVENTS_MODULE}.record_exception") as record_exception:
+            with self.assertLogs(EVENTS_MODULE) as logs:
+                assert emit(self.user, PROGRAM_UUID) is False
+
+        record_exception.assert_called_once_with()
+        [record] = logs.records
+        assert record.levelname == "ERROR"
+        assert record.exc_info is None
+        assert record.getMessage() == (
+            f"Failed to send {signal.event_type} for user {self.user.id} in program {PROGRAM_UUID}: {error}"
+        )
+
+
+@skip_unless_lms
+class ConfigurationTests(TestCase):
+    """How the events are configured unless an operator says otherwise."""
+
+    def test_disabled_by_default(self):
+        for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
+            assert settings.EVENT_BUS_PRODUCER_CONFIG[signal.event_type] == {
+                "learning-program-certificate-lifecycle": {
+                    "event_key_field": "program_certificate.program.uuid",
+                    "enabled": False,
+                }
+            }
+
+
+class TaskTestCase(CredentialsApiConfigMixin, EventsTestCase):
+    """Runs a task with a Credentials service that is played by mocks."""
+
+    def setUp(self):
+        super().setUp()
+        self.create_credentials_config()
+        UserFactory(username=settings.CREDENTIALS_SERVICE_USERNAME)
+        self.patch("get_credentials_api_client")
+
+    def patch(self, name, **kwargs):
+        """Patch a name of ``programs.tasks`` until the end of the test."""
+        patcher = mock.patch(f"{TASKS_MODULE}.{name}", **kwargs)
+        self.addCleanup(patcher.stop)
+        return patcher.start()
+
+    @staticmethod
+    def http_error(status_code):
+        """Return what ``raise_for_status()`` raises."""
+        return requests.HTTPError(response=mock.Mock(status_code=status_code))
+
+
+@skip_unless_lms
+@ddt.ddt
+class AwardTaskTests(TaskTestCase):
+    """``award_program_certificates`` announces what it has awarded, and nothing else."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch("get_completed_programs", return_value={PROGRAM_UUID: None, OTHER_PROGRAM_UUID: None})
+        self.certified = self.patch("get_certified_programs", return_value=[])
+        self.award = self.patch("award_program_certificate")
+
+    def run_task(self):
+        """Run the task and its retries."""
+        tasks.award_program_certificates.delay(self.user.username).get()
+
+    def test_one_event_a_program(self):
+        self.run_task()
+
+        assert self.sent == [
+            (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_UUID),
+            (PROGRAM_CERTIFICATE_AWARDED, OTHER_PROGRAM_UUID),
+        ]
+
+    def test_no_event_for_what_is_certified_already(self):
+        self.certified.return_value = [PROGRAM_UUID]
+
+        self.run_task()
+
+        assert self.sent == [(PROGRAM_CERTIFICATE_AWARDED, OTHER_PROGRAM_UUID)]
+
+    @ddt.data(400, 403, 404, 500, 503)
+    def test_no_event_for_what_credentials_refused(self, status_code):
+        self.award.side_effect = [self.http_error(status_code), None]
+
+        self.run_task()
+
+        assert self.sent == [(PROGRAM_CERTIFICATE_AWARDED, OTHER_PROGRAM_UUID)]
+
+    def test_event_after_the_retry_that_succeeds(self):
+        self.certified.side_effect = [[], [PROGRAM_UUID]]
+        self.award.side_effect = [None, ConnectionError("boom"), None]
+
+        self.run_task()
+
+        assert self.sent == [
+            (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_UUID),
+            (PROGRAM_CERTIFICATE_AWARDED, OTHER_PROGRAM_UUID),
+        ]
+
+    @ddt.data(True, False)
+    def test_broken_event_fails_no_award(self, debug):
+        with mock.patch.object(PROGRAM_CERTIFICATE_AWARDED, "send_event", side_effect=ConnectionError):
+            with override_settings(DEBUG=debug):
+                self.run_task()
+
+        assert [call.args[2] for call in self.award.call_args_list] == [PROGRAM_UUID, OTHER_PROGRAM_UUID]
+        assert not self.events
+
+    def test_learner_without_profile(self):
+        self.user.profile.delete()
+
+        self.run_task()
+
+        assert self.award.call_count == len(self.events) == 2
+
+
+@skip_unless_lms
+@ddt.ddt
+class RevokeTaskTests(TaskTestCase):
+    """``revoke_program_certificates`` announces what it has revoked, and nothing else."""
+
+    def setUp(self):
+        super().setUp()
+        programs = [{"uuid": OTHER_PROGRAM_UUID}, {"uuid": PROGRAM_UUID}]
+        self.patch("get_inverted_programs", return_value={COURSE_KEY: programs})
+        self.certified = self.patch("get_certified_programs", return_value=[PROGRAM_UUID, OTHER_PROGRAM_UUID])
+        self.revoke = self.patch("revoke_program_certificate")
+
+    def run_task(self):
+        """Run the task and its retries."""
+        tasks.revoke_program_certificates.delay(self.user.username, COURSE_KEY).get()
+
+    def test_one_event_a_program(self):
+        self.run_task()
+
+        assert self.sent == [
+            (PROGRAM_CERTIFICATE_REVOKED, OTHER_PROGRAM_UUID),
+            (PROGRAM_CERTIFICATE_REVOKED, PROGRAM_UUID),
+        ]
+
+    def test_no_event_for_what_was_not_certified(self):
+        self.certified.return_value = [PROGRAM_UUID]
+
+        self.run_task()
+
+        assert self.sent == [(PROGRAM_CERTIFICATE_REVOKED, PROGRAM_UUID)]
+
+    @ddt.data(400, 403, 404, 500, 503)
+    def test_no_event_for_what_credentials_refused(self, status_code):
+        self.revoke.side_effect = [self.http_error(status_code), None]
+
+        self.run_task()
+
+        assert self.sent == [(PROGRAM_CERTIFICATE_REVOKED, PROGRAM_UUID)]
+
+    def test_event_after_the_retry_that_succeeds(self):
+        self.certified.side_effect = [[PROGRAM_UUID, OTHER_PROGRAM_UUID], [PROGRAM_UUID]]
+        self.revoke.side_effect = [None, ConnectionError("boom"), None]
+
+        self.run_task()
+
+        assert self.sent == [
+            (PROGRAM_CERTIFICATE_REVOKED, OTHER_PROGRAM_UUID),
+            (PROGRAM_CERTIFICATE_REVOKED, PROGRAM_UUID),
+        ]
+
+    @ddt.data(True, False)
+    def test_broken_event_fails_no_revocation(self, debug):
+        with mock.patch.object(PROGRAM_CERTIFICATE_REVOKED, "send_event", side_effect=ConnectionError):
+            with override_settings(DEBUG=debug):
+                self.run_task()
+
+        assert [call.args[2] for call in self.revoke.call_args_list] == [OTHER_PROGRAM_UUID, PROGRAM_UUID]
+        assert not self.events

@@ -1,0 +1,111 @@
+"""
+Connects what the environment asks for.
+"""
+
+import json
+import os
+from functools import partial
+
+from django.apps import AppConfig
+
+
+class ProbeConfig(AppConfig):
+    """
+    The application, configured by environment variables:
+
+    - ``TESTBED_CONSUMED``: append each event that came from the bus to this file, one JSON object a line.
+    - ``TESTBED_TASKS``: append what becomes of each Celery task to this file, one JSON object a line.
+    - ``TESTBED_RETRY_DIVISOR``: divide the waits before Celery's retries; their number stays.
+    - ``TESTBED_RECEIVER_RAISES``: connect a receiver that raises to both program-certificate events.
+    """
+
+    name = "testbed.probe"
+
+    def ready(self):
+        """Connect."""
+        if path := os.environ.get("TESTBED_CONSUMED"):
+            _record_events(path)
+        if path := os.environ.get("TESTBED_TASKS"):
+            _record_tasks(path)
+        if divisor := os.environ.get("TESTBED_RETRY_DIVISOR"):
+            _shorten_retries(float(divisor))
+        if os.environ.get("TESTBED_RECEIVER_RAISES"):
+            _connect(_raise)
+
+
+def append(path, record):
+    """
+    Append a line to a file that several processes write to; each line is written at once.
+
+    Args:
+        path (str): the file.
+        record (dict): what to write, as JSON.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, (json.dumps(record, ensure_ascii=False) + "\n").encode())
+    finally:
+        os.close(descriptor)
+
+
+def _connect(receiver):
+    from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
+
+    for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
+        signal.connect(receiver, weak=False)
+
+
+def _raise(**kwargs):
+    raise RuntimeError("this receiver always raises")
+
+
+def _record_events(path):
+    import attrs
+
+    topic = os.environ["TESTBED_TOPIC"]
+
+    def receiver(metadata, program_certificate, from_event_bus, **kwargs):
+        if from_event_bus:
+            append(
+                path,
+                {
+                    "type": metadata.event_type,
+                    "id": str(metadata.id),
+                    "source": metadata.source,
+                    "time": metadata.time.isoformat(),
+                    "topic": topic,
+                    "data": {"program_certificate": attrs.asdict(program_certificate)},
+                },
+            )
+
+    _connect(receiver)
+
+
+def _record_tasks(path):
+    from celery import signals
+
+    def record(state, task, task_id, **extra):
+        append(path, {"state": state, "task": task.rpartition(".")[2], "id": task_id, **extra})
+
+    def published(sender, headers, **kwargs):
+        record("published", sender, headers["id"], retries=headers["retries"])
+
+    def finished(state, sender, exception=None, **kwargs):
+        record(state, sender.name, sender.request.id, **({"error": type(exception).__name__} if exception else {}))
+
+    def retried(sender, request, **kwargs):
+        record("retried", sender.name, request.id)
+
+    signals.after_task_publish.connect(published, weak=False)
+    signals.task_prerun.connect(partial(finished, "started"), weak=False)
+    signals.task_success.connect(partial(finished, "succeeded"), weak=False)
+    signals.task_failure.connect(partial(finished, "failed"), weak=False)
+    signals.task_retry.connect(retried, weak=False)
+
+
+def _shorten_retries(divisor):
+    # Celery takes the wait from this function, in whole seconds; the tasks' own options stay as they are.
+    from celery.app import autoretry
+
+    original = autoretry.get_exponential_backoff_interval
+    autoretry.get_exponential_backoff_interval = lambda **kwargs: original(**kwargs) / divisor

