@@ -3,8 +3,8 @@
 """
 Runs a Django command in the LMS or in Studio: ``./manage.py {lms|cms} [--settings NAME] COMMAND ...``.
 
-``--settings NAME`` picks ``<lms|cms>/envs/NAME.py``. Without it, the environment variable ``EDX_PLATFORM_SETTINGS`` gives
-that name unless ``DJANGO_SETTINGS_MODULE`` is set; with none of them it is ``devstack``.
+``--settings NAME`` picks ``<lms|cms>/envs/NAME.py``. Without it, the environment variable ``EDX_PLATFORM_SETTINGS``
+gives that name unless ``DJANGO_SETTINGS_MODULE`` is set; with none of them it is ``devstack``.
 """
 
 import argparse

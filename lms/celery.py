@@ -8,4 +8,4 @@ import os
 # Before the application reads them.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lms.envs.production")
 
-from openedx.core.lib.celery import APP  # noqa: E402, F401
+from openedx.core.lib.celery import APP  # noqa: F401

@@ -1,8 +1,8 @@
 """
 An LMS process that does what a site's people do: ``python -m testbed.lms``, with the LMS's environment.
 
-It reads one JSON object a line from its standard input, ``{"do": <name>, <arguments>}``, calls the function of that name
-below, and answers with one line: ``{"result": ...}`` or ``{"error": ...}``.
+It reads one JSON object a line from its standard input, ``{"do": <name>, <arguments>}``, calls the function of that
+name below, and answers with one line: ``{"result": ...}`` or ``{"error": ...}``.
 """
 
 import json

@@ -232,7 +232,8 @@ def main(argv=None):
             site = Site(processes, directory)
             if all(options.jwt.values()):
                 site.jwt = options.jwt
-            narrator.line(f"{len(programs)} programs, {len(learners)} learners, {len(expected)} events to come.\nStarting:")
+            narrator.line(f"{len(programs)} programs, {len(learners)} learners, {len(expected)} events to come.")
+            narrator.line("Starting:")
             start(site, programs, narrator, options.redis_url, options.credentials_url, options.discovery_url)
             try:
                 play(site, programs, learners, narrator)

@@ -160,7 +160,11 @@ class Site:
                 "default": {
                     "ENGINE": "django.db.backends.sqlite3",
                     "NAME": str(self.directory / "lms.sqlite3"),
-                    "OPTIONS": {"timeout": 30, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"},
+                    "OPTIONS": {
+                        "timeout": 30,
+                        "transaction_mode": "IMMEDIATE",
+                        "init_command": "PRAGMA journal_mode=WAL",
+                    },
                 }
             },
             "CACHES": {

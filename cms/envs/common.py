@@ -3,9 +3,11 @@
 Settings of Studio. It awards no certificates, so it carries no program-certificate events.
 """
 
+import os
+
 from openedx.envs.common import *  # noqa: F403
 
-SERVICE_VARIANT = os.environ.get("SERVICE_VARIANT", "cms")  # noqa: F405
+SERVICE_VARIANT = os.environ.get("SERVICE_VARIANT", "cms")
 
 ROOT_URLCONF = "cms.urls"
 

@@ -8,4 +8,4 @@ from .common import *  # noqa: F403
 DEBUG = True
 SECRET_KEY = "devstack-only-secret-key"
 
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": REPO_ROOT / "lms.sqlite3"}}  # noqa: F405
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": REPO_ROOT / "lms.sqlite3"}}

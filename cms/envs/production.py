@@ -12,11 +12,11 @@ from .common import *  # noqa: F403
 _config = read_config("CMS_CFG")
 
 vars().update({name: value for name, value in _config.items() if name not in MERGED_SETTINGS})
-JWT_AUTH.update(_config["JWT_AUTH"])  # noqa: F405
+JWT_AUTH.update(_config["JWT_AUTH"])
 if "BROKER_URL" not in _config:
     BROKER_URL = broker_url(_config)
 
 EVENT_BUS_PRODUCER_CONFIG = merge_producer_configs(
-    EVENT_BUS_PRODUCER_CONFIG,  # noqa: F405
+    EVENT_BUS_PRODUCER_CONFIG,
     _config.get("EVENT_BUS_PRODUCER_CONFIG") or {},
 )

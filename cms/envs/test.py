@@ -4,4 +4,4 @@ Settings for Studio's tests.
 """
 
 from .common import *  # noqa: F403
-from openedx.envs.test import *  # noqa: F403, I001 - after common, which it overrides
+from openedx.envs.test import *  # noqa: F403 - after common, which it overrides

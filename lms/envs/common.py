@@ -3,14 +3,16 @@
 Settings of the LMS, shared by its test, devstack and production settings.
 """
 
+import os
+
 from openedx.core.lib.derived import Derived
 from openedx.envs.common import *  # noqa: F403
 
-SERVICE_VARIANT = os.environ.get("SERVICE_VARIANT", "lms")  # noqa: F405
+SERVICE_VARIANT = os.environ.get("SERVICE_VARIANT", "lms")
 
 ROOT_URLCONF = "lms.urls"
 
-INSTALLED_APPS += [  # noqa: F405
+INSTALLED_APPS += [
     "oauth2_provider",
     "common.djangoapps.course_modes.apps.CourseModesConfig",
     "lms.djangoapps.certificates.apps.CertificatesConfig",
@@ -39,7 +41,7 @@ PROGRAM_CERTIFICATES_ROUTING_KEY = Derived(lambda settings: settings.DEFAULT_PRI
 
 #### Event bus producing ####
 
-EVENT_BUS_PRODUCER_CONFIG.update({  # noqa: F405
+EVENT_BUS_PRODUCER_CONFIG.update({
     "org.openedx.learning.program.certificate.awarded.v1": {
         "learning-program-certificate-lifecycle": {
             "event_key_field": "program_certificate.program.uuid",
@@ -47,8 +49,8 @@ EVENT_BUS_PRODUCER_CONFIG.update({  # noqa: F405
             #    ['learning-program-certificate-lifecycle']['enabled']
             # .. toggle_implementation: DjangoSetting
             # .. toggle_default: False
-            # .. toggle_description: Publishes an event on the event bus whenever Credentials has accepted the award of
-            #    a program certificate.
+            # .. toggle_description: Publishes an event on the event bus whenever Credentials has accepted the
+            #    award of a program certificate.
             # .. toggle_use_cases: opt_in
             # .. toggle_creation_date: 2026-11-23
             # .. toggle_warning: The Credentials service publishes the same event. Switch it off there, or consumers
@@ -63,8 +65,8 @@ EVENT_BUS_PRODUCER_CONFIG.update({  # noqa: F405
             #    ['learning-program-certificate-lifecycle']['enabled']
             # .. toggle_implementation: DjangoSetting
             # .. toggle_default: False
-            # .. toggle_description: Publishes an event on the event bus whenever Credentials has accepted the revocation
-            #    of a program certificate.
+            # .. toggle_description: Publishes an event on the event bus whenever Credentials has accepted the
+            #    revocation of a program certificate.
             # .. toggle_use_cases: opt_in
             # .. toggle_creation_date: 2026-11-23
             # .. toggle_warning: The Credentials service publishes the same event. Switch it off there, or consumers

@@ -9,8 +9,8 @@ from .common import *  # noqa: F403
 
 DEBUG = True
 SECRET_KEY = "devstack-only-secret-key"
-JWT_AUTH.update({"JWT_SECRET_KEY": "devstack-only-jwt-secret-of-32-bytes-or-more"})  # noqa: F405
+JWT_AUTH.update({"JWT_SECRET_KEY": "devstack-only-jwt-secret-of-32-bytes-or-more"})
 
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": REPO_ROOT / "lms.sqlite3"}}  # noqa: F405
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": REPO_ROOT / "lms.sqlite3"}}
 
 derive_settings(__name__)

@@ -13,17 +13,17 @@ from .common import *  # noqa: F403
 _config = read_config("LMS_CFG")
 
 vars().update({name: value for name, value in _config.items() if name not in MERGED_SETTINGS})
-JWT_AUTH.update(_config["JWT_AUTH"])  # noqa: F405
+JWT_AUTH.update(_config["JWT_AUTH"])
 if _config.get("CELERY_QUEUES"):
     CELERY_QUEUES = {queue: {} for queue in _config["CELERY_QUEUES"]}
 if "BROKER_URL" not in _config:
     BROKER_URL = broker_url(_config)
-INSTALLED_APPS += _config.get("ADDL_INSTALLED_APPS") or []  # noqa: F405
+INSTALLED_APPS += _config.get("ADDL_INSTALLED_APPS") or []
 
 derive_settings(__name__)
 
 EXPLICIT_QUEUES = {
-    f"openedx.core.djangoapps.programs.tasks.{task}": {"queue": PROGRAM_CERTIFICATES_ROUTING_KEY}  # noqa: F405
+    f"openedx.core.djangoapps.programs.tasks.{task}": {"queue": PROGRAM_CERTIFICATES_ROUTING_KEY}
     for task in (
         "award_program_certificates",
         "revoke_program_certificates",
@@ -34,6 +34,6 @@ EXPLICIT_QUEUES = {
 
 # Last, as in the platform: what the file says wins, and must be literal booleans.
 EVENT_BUS_PRODUCER_CONFIG = merge_producer_configs(
-    EVENT_BUS_PRODUCER_CONFIG,  # noqa: F405
+    EVENT_BUS_PRODUCER_CONFIG,
     _config.get("EVENT_BUS_PRODUCER_CONFIG") or {},
 )

@@ -8,9 +8,9 @@ from django.core.management.utils import get_random_secret_key
 from openedx.core.lib.derived import derive_settings
 
 from .common import *  # noqa: F403
-from openedx.envs.test import *  # noqa: F403, I001 - after common, which it overrides
+from openedx.envs.test import *  # noqa: F403 - after common, which it overrides
 
-JWT_AUTH.update({"JWT_SECRET_KEY": get_random_secret_key()})  # noqa: F405
+JWT_AUTH.update({"JWT_SECRET_KEY": get_random_secret_key()})
 
 COURSE_CATALOG_API_URL = "https://catalog.example.com/api/v1"
 CREDENTIALS_INTERNAL_SERVICE_URL = "https://credentials-internal.example.com"

@@ -3,7 +3,6 @@
 Settings that the LMS and Studio share.
 """
 
-import os
 from pathlib import Path
 
 REPO_ROOT = Path(__file__).resolve().parents[2]

@@ -41,7 +41,7 @@ def handle_course_cert_changed(sender, user, course_key, mode, status, **kwargs)
     if not is_credentials_enabled():
         return
     if not is_learner_records_enabled_for_org(course_key.org):
-        LOGGER.warning(f"Not sending the certificate of user {user.id} in {course_key}: no records for its organisation")
+        LOGGER.warning(f"Not sending the certificate of user {user.id} in {course_key}: no learner records there")
         return
     from openedx.core.djangoapps.programs.tasks import award_course_certificate
 

@@ -1,9 +1,9 @@
 """
 Management command ``republish_program_certificate_events``.
 
-An event that never reached the event bus is gone: the bus's producers log their failures and go on. Credentials, though,
-keeps every program certificate with its status. The command reads them there and announces each as it stands now, with
-its last change (``modified``) as the event's ``time``.
+An event that never reached the event bus is gone: the bus's producers log their failures and go on. Credentials,
+though, keeps every program certificate with its status. The command reads them there and announces each as it stands
+now, with its last change (``modified``) as the event's ``time``.
 
 Consumers take no harm from repeats, nor from a run beside live traffic, if they keep, for each learner and program, the
 event with the latest ``time`` (of two with the same time, the one that came last). The rule's resolution is limited:
@@ -20,7 +20,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+from functools import partial
 from itertools import product
 from urllib.parse import parse_qs, urljoin, urlsplit
 from uuid import UUID
@@ -50,6 +51,10 @@ MAX_RETRY_AFTER = 600
 MAX_DELAY = 3600
 
 BAR_WIDTH = 30
+
+# What reading a field of the wrong type or form can raise.
+UNUSABLE = (KeyError, TypeError, ValueError, OverflowError)
+
 HOW_TO_GO_ON = (
     "Run the same command again once the cause is gone: repeats are harmless to consumers that keep, for each learner "
     "and program, the event with the latest time."
@@ -138,22 +143,22 @@ class Command(BaseCommand):
         Raises:
             CommandError: One is unusable, or they contradict each other.
         """
-        program_uuids = _parse_option(options, "program_uuids", lambda uuids: [str(_parse_uuid(uuid)) for uuid in uuids])
-        usernames = _parse_option(options, "usernames", lambda names: [_parse_username(name) for name in names])
-        self.start = _parse_option(options, "start_date", lambda text: _parse_time(text, default=UTC))
-        self.end = _parse_option(options, "end_date", lambda text: _parse_time(text, default=UTC))
-        self.delay = _parse_option(options, "delay", _parse_delay)
+        program_uuids = _parse_option(options, "program_uuids", _parse_each(_parse_uuid), "not all are uuids")
+        usernames = _parse_option(options, "usernames", _parse_each(_parse_username), "not all are usernames")
+        self.start = _parse_option(options, "start_date", partial(_parse_time, default=UTC), "not an ISO 8601 time")
+        self.end = _parse_option(options, "end_date", partial(_parse_time, default=UTC), "not an ISO 8601 time")
+        self.delay = _parse_option(options, "delay", _parse_delay, f"not a number from 0 to {MAX_DELAY}")
         self.dry_run = options["dry_run"]
         if options["all"] and (program_uuids or usernames):
             raise CommandError("--all contradicts --program-uuids and --usernames.")
         if not (options["all"] or program_uuids or usernames or self.start or self.end):
-            raise CommandError("Give --program-uuids, --usernames, --start-date or --end-date; or --all for everything.")
+            raise CommandError("Give --program-uuids, --usernames, --start-date, --end-date, or --all for everything.")
         if self.start and self.end and self.start >= self.end:
             raise CommandError("--start-date has to be before --end-date.")
-        # The API takes one value of each filter, hence a list for each combination. None does not filter.
+        # The API takes one value of each filter, hence one list for each combination. None does not filter.
         self.queries = [
             {"type": "program", "program_uuid": program_uuid, "username": username}
-            for program_uuid, username in product(dict.fromkeys(program_uuids or [None]), dict.fromkeys(usernames or [None]))
+            for program_uuid, username in product(program_uuids or [None], usernames or [None])
         ]
 
     def _republish(self, page: int, records: list) -> None:
@@ -260,7 +265,7 @@ class CertificateReader:
             [following] = map(int, parse_qs(there.query)["page"])
             if following > page and (there.netloc, there.path) == (here.netloc, here.path):
                 return following
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except UNUSABLE:
             pass
         raise CredentialsError(f"page {page}: its link to the next page leads elsewhere")
 
@@ -294,10 +299,10 @@ class CertificateReader:
                 self.client = get_credentials_api_client(self.user)
                 token_renewed = True
                 continue
+            if status == 403:
+                problem += "; there, the user CREDENTIALS_SERVICE_USERNAME has to be a superuser"
             if status == 429:
                 pause = _get_retry_after(response)
-            elif status == 403:
-                raise CredentialsError(f"page {page}: {problem}. CREDENTIALS_SERVICE_USERNAME must be superuser there")
             elif status is not None and status < 500:
                 raise CredentialsError(f"page {page}: {problem}")
             if attempt < MAX_TRIES:
@@ -357,68 +362,71 @@ def _parse_record(record: object, default_name: str) -> Certificate:
     Raises:
         ValueError: A field that the event needs is missing or malformed. The message names the record, but no value.
     """
-    name = default_name
     try:
-        name = str(_parse_uuid(record.get("uuid")))
-    except (AttributeError, ValueError):
-        pass
+        name = str(_parse_uuid(record["uuid"]))
+    except UNUSABLE:
+        name = default_name
     try:
-        if record["status"] not in ("awarded", "revoked"):
+        status = record["status"]
+        if status not in ("awarded", "revoked"):
             raise ValueError
-        return Certificate(
-            name=name,
-            username=_parse_username(record["username"]),
-            program_uuid=_parse_uuid(record["credential"]["program_uuid"]),
-            status=record["status"],
-            modified=_parse_time(record["modified"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(
-            f"Program certificate {name}: username, status, modified or program_uuid is missing or malformed"
-        ) from None
+        username = _parse_username(record["username"])
+        program_uuid = _parse_uuid(record["credential"]["program_uuid"])
+        return Certificate(name, username, program_uuid, status, modified=_parse_time(record["modified"]))
+    except UNUSABLE:
+        fields = "username, status, modified or program_uuid"
+        raise ValueError(f"Program certificate {name}: {fields} is missing or malformed") from None
 
 
-def _parse_option(options: dict, name: str, parse: Callable) -> object:
+def _parse_option(options: dict, name: str, parse: Callable, problem: str) -> object:
     """
-    Parse an option, None if it is not given.
+    Parse an option; None stays None.
 
     Raises:
         CommandError: It is unusable. The message does not quote it, since it may be a username.
     """
     try:
         return None if options[name] is None else parse(options[name])
-    except (TypeError, ValueError, OverflowError) as exc:
-        raise CommandError(f"--{name.replace('_', '-')}: {exc}") from None
+    except UNUSABLE:
+        raise CommandError(f"--{name.replace('_', '-')}: {problem}.") from None
+
+
+def _parse_each(parse: Callable) -> Callable:
+    """Return a function that parses a list and drops repetitions."""
+    return lambda values: list(dict.fromkeys(map(parse, values)))
+
+
+# The functions below raise one of UNUSABLE for a value that they cannot use.
 
 
 def _parse_uuid(value: object) -> UUID:
-    """Parse a uuid, with or without dashes, or raise ValueError."""
-    # UUID() takes whatever int() takes, such as underscores, hence the comparison.
+    """Parse a uuid, with or without dashes."""
     uuid = UUID(value) if isinstance(value, str) else None
+    # UUID() takes what int() takes, such as underscores.
     if uuid is None or uuid.hex != value.replace("-", "").lower():
-        raise ValueError("not a uuid")
+        raise ValueError
     return uuid
 
 
 def _parse_username(value: object) -> str:
-    """Check a username, or raise ValueError: a NUL or a lone surrogate would break the query of its whole page."""
+    """Check a username. A NUL or a lone surrogate, for one, would break the query for its whole page."""
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ValueError("not a username")
+        raise ValueError
     return value
 
 
-def _parse_time(value: object, default: type(UTC) | None = None) -> datetime:
-    """Parse ISO 8601 to UTC, ``default`` being the time zone of a text without one, or raise ValueError."""
+def _parse_time(value: object, default: tzinfo | None = None) -> datetime:
+    """Parse an ISO 8601 date or time, and convert it to UTC. Without a time zone it is in ``default``, or unusable."""
     moment = datetime.fromisoformat(value)
     moment = moment.replace(tzinfo=moment.tzinfo or default)
     if moment.tzinfo is None:
-        raise ValueError("no time zone")
+        raise ValueError
     return moment.astimezone(UTC)
 
 
 def _parse_delay(value: object) -> float:
-    """Parse a number of seconds, or raise ValueError."""
+    """Parse a number of seconds."""
     seconds = float(value)
     if not 0 <= seconds <= MAX_DELAY:
-        raise ValueError(f"not from 0 to {MAX_DELAY}")
+        raise ValueError
     return seconds

@@ -1,0 +1,54 @@
+# The two commands are `make run` and `make test`; each sets up what it needs.
+# The first interpreter that runs and is new enough.
+PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.13; do \
+  $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+export PROGRAMS LEARNERS REDIS_URL CREDENTIALS_URL DISCOVERY_URL JWT_SECRET_KEY JWT_ISSUER JWT_AUDIENCE
+
+.DEFAULT_GOAL := help
+.PHONY: help requirements run test faults apply quality compile-requirements clean
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
+
+requirements: $(INSTALLED)  ## create .venv and install the pinned requirements
+
+$(INSTALLED): requirements/edx/development.txt setup.py
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer was not found; name one with PYTHON=" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/edx/development.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+run: $(INSTALLED)  ## watch a certificate become an event (PROGRAMS=, LEARNERS=, REDIS_URL=)
+	@$(BIN)/python -m testbed.run
+
+test: $(INSTALLED)  ## run the whole suite
+	$(BIN)/python -m pytest
+
+faults: $(INSTALLED)  ## run the fault suite alone, and print its table
+	$(BIN)/python -m pytest -m fault testbed/tests/test_faults.py
+
+apply: $(INSTALLED)  ## carry the change into a checkout of the platform (PLATFORM=path)
+	@$(BIN)/python scripts/apply_to_platform.py "$(PLATFORM)"
+
+quality: $(INSTALLED)  ## ruff, migrations, imports, annotations
+	$(BIN)/ruff check .
+	$(BIN)/python manage.py lms makemigrations --check --dry-run
+	$(BIN)/python manage.py cms check
+	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/code_annotations static_find_annotations --config_file .annotations.yml --source_path lms --no_report
+	$(BIN)/code_annotations static_find_annotations --config_file .annotations.yml --source_path openedx --no_report
+
+compile-requirements: $(INSTALLED)  ## pin requirements/edx/*.in anew
+	for name in base testing development; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	    --custom-compile-command "make compile-requirements" \
+	    requirements/edx/$$name.in --output-file requirements/edx/$$name.txt || exit 1; \
+	done
+
+clean:  ## remove the virtual environment
+	rm -rf $(VENV)
