@@ -1,0 +1,41 @@
+"""
+Start the local stand-in of Credentials: ``python -m testbed.credentials --database FILE --programs FILE [--port 0]``.
+
+The environment has to have ``CREDENTIALS_JWT_SECRET_KEY``, ``CREDENTIALS_JWT_ISSUER`` and ``CREDENTIALS_JWT_AUDIENCE``.
+The database is created if it is not there, and kept: a stand-in that is started again knows its certificates.
+"""
+
+import os
+
+import django
+from django.core.management import call_command
+from django.core.wsgi import get_wsgi_application
+from django.db import Error, connection
+
+from testbed import serving
+from testbed.credentials.faults import FAULTS, FaultGate
+
+
+def main():
+    """Read the options, create the tables and serve."""
+    serving.end_on_signals()
+    parser = serving.OptionParser("CREDENTIALS", prog="python -m testbed.credentials", description=__doc__)
+    parser.add_argument("--database", required=True, metavar="FILE", help="SQLite file")
+    options = parser.parse_args()
+    os.environ.update(  # not setdefault: the caller's DJANGO_SETTINGS_MODULE is the LMS's
+        DJANGO_SETTINGS_MODULE="testbed.credentials.settings",
+        CREDENTIALS_STANDIN_DATABASE=options.database,
+        CREDENTIALS_STANDIN_PROGRAMS=options.programs,
+    )
+    django.setup()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer; the file remembers it
+        call_command("migrate", run_syncdb=True, verbosity=0)
+    except Error as error:
+        parser.error(f"cannot use the database {options.database}: {error}")
+    serving.serve(FaultGate(get_wsgi_application(), FAULTS), options.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Test tooling: drives the local stand-in of Credentials (its faults, and what it has stored) through HTTP."""
+
+import requests
+
+
+class CredentialsControl:
+    """
+    The control endpoints of a running stand-in.
+
+    Args:
+        url (str): as the stand-in printed it
+    """
+
+    def __init__(self, url):
+        self.url = f"{url.rstrip('/')}/_standin/"
+
+    def fault(self, kind, **options):
+        """
+        Append a fault; it is applied to the next ``times`` matching requests (None: until cleared).
+
+        Args:
+            kind (str): one of ``testbed.credentials.faults.KINDS``
+            options: ``times``, ``method``, ``path`` (such as ``credentials/``) and ``type``; for ``status`` also
+                ``status``, ``headers`` and ``body``; for ``delay`` also ``seconds``
+
+        Returns:
+            int: its id
+        """
+        return self._call("POST", "faults/", {"kind": kind, **options})["id"]
+
+    def clear(self):
+        """Forget all faults and release what they hold."""
+        self._call("DELETE", "faults/")
+
+    def held(self):
+        """Return how many requests are held at this moment."""
+        return self._call("GET", "faults/")["held"]
+
+    def applied(self, fault_id=None):
+        """Return how often a fault was applied; without an id, how often all together that were not cleared."""
+        faults = self._call("GET", "faults/")["faults"]
+        return sum(fault["applied"] for fault in faults if fault_id in (None, fault["id"]))
+
+    def credentials(self):
+        """Return all stored certificates, with the history of each."""
+        return self._call("GET", "credentials/")
+
+    def requests(self):
+        """Return the API requests so far: method, path, type, status (None: no answer) and fault of each."""
+        return self._call("GET", "requests/")
+
+    def store(self, records):
+        """Store program certificates directly: username, program_uuid, status and modified (ISO 8601) of each."""
+        self._call("POST", "credentials/", list(records))
+
+    def _call(self, method, path, body=None):
+        response = requests.request(method, self.url + path, json=body, timeout=30)
+        if not response.ok:
+            raise ValueError(f"{method} {path}: {response.status_code} {response.text}")
+        return response.json() if response.content else None

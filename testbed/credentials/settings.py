@@ -1,0 +1,49 @@
+"""Settings of the local stand-in of Credentials; its ``__main__`` puts the options into the environment."""
+
+import os
+import secrets
+
+from testbed import serving
+
+SECRET_KEY = secrets.token_hex()  # signs nothing that has to outlive the process
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+ROOT_URLCONF = "testbed.credentials.urls"
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "rest_framework", "testbed.credentials"]
+MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]  # APPEND_SLASH: 301, also for a POST
+USE_TZ = True
+TIME_ZONE = "UTC"
+LOGGING = serving.LOGGING
+OPENEDX_TELEMETRY = []
+DATA_UPLOAD_MAX_MEMORY_SIZE = None  # tests store many thousand certificates at once
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ["CREDENTIALS_STANDIN_DATABASE"],
+        "CONN_MAX_AGE": None,  # one connection a thread; the server closes it with the thread's HTTP connection
+        # A transaction that begins by reading and then has to write fails with "database is locked" when another one
+        # wrote in between, however long the timeout. One that begins by taking the write lock waits for its turn.
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 30, "init_command": "PRAGMA synchronous=NORMAL"},
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+MIGRATION_MODULES = {"auth": None, "contenttypes": None}  # all tables straight from the models
+AUTH_USER_MODEL = "credentials.User"
+
+JWT_AUTH = serving.jwt_auth("CREDENTIALS")
+EDX_DRF_EXTENSIONS = {
+    "JWT_PAYLOAD_USER_ATTRIBUTE_MAPPING": {
+        "administrator": "is_staff",
+        "superuser": "is_superuser",
+        "email": "email",
+        "user_id": "lms_user_id",
+    },
+}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["edx_rest_framework_extensions.auth.jwt.authentication.JwtAuthentication"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+}
+
+# Whatever the file lists has an active certificate configuration here.
+PROGRAMS, _ = serving.read_programs(os.environ["CREDENTIALS_STANDIN_PROGRAMS"])
