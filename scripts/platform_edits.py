@@ -1,0 +1,446 @@
+"""
+The edits to the platform's own files, on LibCST trees: what is not touched survives byte for byte.
+
+Each ``edit_...`` takes a parsed file and returns it edited, or as it is if it carries the edit already. What it does
+not recognise it refuses; it never guesses.
+"""
+
+import ast
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import libcst as cst
+import libcst.matchers as m
+from libcst.helpers import get_full_name_for_node
+
+PROGRAMS = "openedx.core.djangoapps.programs"
+TASKS = "openedx/core/djangoapps/programs/tasks.py"
+APPS = "openedx/core/djangoapps/programs/apps.py"
+SETTINGS = "lms/envs/common.py"
+
+FIRST_PARTY = ("common", "lms", "openedx", "xmodule")
+EVENTS_MODULE = f"{PROGRAMS}.events"
+EMITTERS = ("emit_program_certificate_awarded", "emit_program_certificate_revoked")
+EVENT_TYPES = (
+    "org.openedx.learning.program.certificate.awarded.v1",
+    "org.openedx.learning.program.certificate.revoked.v1",
+)
+PAYLOAD_CLASSES = {"ProgramCertificateData", "ProgramData", "UserData", "UserPersonalData"}
+
+
+class Refusal(Exception):
+    """Why the change cannot be applied, as one line: the file, the place in it, what is wrong there."""
+
+    def __init__(self, file: str | Path, place: str, what: str):
+        super().__init__(f"{file}: {place}: {what}")
+
+
+@dataclass(frozen=True)
+class Success:
+    """One of the two places where Credentials has accepted something: the task, its helper, what announces it."""
+
+    task: str
+    helper: str
+    signal: str
+    emitter: str
+
+
+SUCCESSES = (
+    Success("award_program_certificates", "award_program_certificate", "PROGRAM_CERTIFICATE_AWARDED", EMITTERS[0]),
+    Success("revoke_program_certificates", "revoke_program_certificate", "PROGRAM_CERTIFICATE_REVOKED", EMITTERS[1]),
+)
+
+
+# Reading code
+
+
+def parse(file: str, source: bytes) -> cst.Module:
+    """
+    Parse a Python file.
+
+    Raises:
+        Refusal: The file is no Python, or LibCST would not write it back byte for byte.
+    """
+    try:
+        module = cst.parse_module(source)
+    except cst.ParserSyntaxError as error:
+        raise Refusal(file, "whole file", f"not valid Python ({error.message.partition(': expected')[0]})") from error
+    except (SyntaxError, UnicodeError) as error:
+        raise Refusal(file, "whole file", f"not valid Python ({error})") from error
+    if module.bytes != source:
+        raise Refusal(file, "whole file", "cannot be written back unchanged")
+    return module
+
+
+def names(*nodes: cst.CSTNode) -> Counter[str]:
+    """Count the names that some code mentions, attribute and keyword names included."""
+    return Counter(found.value for node in nodes for found in m.findall(node, m.Name()))
+
+
+def names_outside_imports(node: cst.CSTNode) -> Counter[str]:
+    """Count the names that some code mentions other than to import them, and those that it mentions as text."""
+    imports = m.findall(node, m.Import() | m.ImportFrom())
+    texts = Counter(string.raw_value for string in m.findall(node, m.SimpleString()))
+    return names(node) - names(*imports) + texts
+
+
+def variables(*nodes: cst.CSTNode) -> set[str]:
+    """Return the names that stand for themselves in some code: neither attributes of others nor keywords."""
+    keywords = [found.keyword for node in nodes for found in m.findall(node, m.Arg(keyword=m.Name()))]
+    attributes = [found.attr for node in nodes for found in m.findall(node, m.Attribute())]
+    return set((names(*nodes) - Counter(label.value for label in [*keywords, *attributes])).keys())
+
+
+def called(statement: cst.CSTNode) -> str | None:
+    """Return the dotted name that a statement calls, if the statement is that one call and nothing else."""
+    if m.matches(statement, m.SimpleStatementLine(body=[m.Expr(m.Call())])):
+        return get_full_name_for_node(statement.body[0].value.func)
+    return None
+
+
+def imported_from(statement: cst.CSTNode) -> str | None:
+    """Return the module of a ``from ... import`` line ("." for ``from . import``), None for any other statement."""
+    if not m.matches(statement, m.SimpleStatementLine(body=[m.ImportFrom()])):
+        return None
+    node = statement.body[0]
+    return "." * len(node.relative) + (get_full_name_for_node(node.module) if node.module else "")
+
+
+def top_level_function(module: cst.Module, name: str) -> cst.FunctionDef:
+    """Return the one function of that name in the tasks."""
+    found = [node for node in module.body if isinstance(node, cst.FunctionDef) and node.name.value == name]
+    if len(found) != 1:
+        raise Refusal(TASKS, f"{name}()", f"expected one function of this name, found {len(found)}")
+    return found[0]
+
+
+def blocks(node: cst.CSTNode, loop: cst.For | None = None) -> Iterator[tuple[cst.IndentedBlock, cst.For | None]]:
+    """Yield each block below ``node`` with the innermost for-loop around it; nested functions are not entered."""
+    for child in node.children:
+        if isinstance(child, (cst.FunctionDef, cst.ClassDef)):
+            continue
+        if isinstance(child, cst.IndentedBlock):
+            yield child, loop
+        yield from blocks(child, child if isinstance(child, cst.For) else loop)
+
+
+def insert_before(body: list[cst.CSTNode], index: int, new: cst.SimpleStatementLine) -> None:
+    """Put an import in front of another: it takes over the blank lines there, comments stay with the other."""
+    lines = list(body[index].leading_lines)
+    blank = next((number for number, line in enumerate(lines) if line.comment), len(lines))
+    # The import order wants a blank line in front of a comment.
+    comments = [cst.EmptyLine(indent=False), *lines[blank:]] if lines[blank:] else []
+    body[index] = body[index].with_changes(leading_lines=comments)
+    body.insert(index, new.with_changes(leading_lines=lines[:blank]))
+
+
+# programs/tasks.py
+
+
+def edit_tasks(module: cst.Module) -> cst.Module:
+    """Call the emitter after each success, in place of an event that is sent inline, and import what is called."""
+    obsolete: set[str] = set()
+    for success in SUCCESSES:
+        module, removed = emit_after(module, success)
+        obsolete |= variables(*removed)
+    return import_emitters(drop_imports(module, obsolete))
+
+
+def emit_after(module: cst.Module, success: Success) -> tuple[cst.Module, list[cst.CSTNode]]:
+    """
+    Call the emitter right after the helper has succeeded and that has been logged.
+
+    Returns:
+        The edited module and the statements that the call replaces.
+    """
+    task = top_level_function(module, success.task)
+    place = f"{success.task}()"
+    block, position, program = find_helper_call(module, task, success)
+    call = f"{success.emitter}({learner_variable(task, place)}, {program})"
+
+    body = list(block.body)
+    if position + 1 < len(body) and (called(body[position + 1]) or "").lower() in ("logger.info", "log.info"):
+        position += 1
+    start = position + 1
+    mentions = names_outside_imports(module)
+    if start < len(body) and called(body[start]) == success.emitter:
+        if module.code_for_node(body[start].body[0]) != call:
+            raise Refusal(TASKS, place, f"calls the emitter in another way than {call}")
+        emitted, inline = 1, []
+    else:
+        emitted, inline = 0, inline_event(body[start:], success)
+    if mentions[success.emitter] != emitted:
+        raise Refusal(TASKS, place, f"{success.emitter} is used elsewhere than right after {success.helper}()")
+    # Without an event sent inline, not even an import of the signal (under another name, say) is expected.
+    if (mentions[success.signal] != 1) if inline else names(module)[success.signal]:
+        raise Refusal(TASKS, place, f"{success.signal} is sent in a way that this script does not know")
+    if emitted:
+        return module, []
+
+    for assignment in inline[:-1]:
+        variable = assignment.body[0].targets[0].target.value
+        if names(task)[variable] != names(*inline)[variable]:
+            raise Refusal(TASKS, place, f"{variable} is used elsewhere than in the event sent inline")
+    leading = [line for statement in inline for line in without_annotations(statement.leading_lines)]
+    new = cst.parse_statement(call, config=module.config_for_parsing).with_changes(leading_lines=leading)
+    body[start : start + len(inline)] = [new]
+    return module.deep_replace(block, block.with_changes(body=body)), inline
+
+
+def find_helper_call(module: cst.Module, task: cst.FunctionDef, success: Success) -> tuple[cst.IndentedBlock, int, str]:
+    """Return the block in which the task calls its helper, the position there, and the loop's variable."""
+    helper = top_level_function(module, success.helper)
+    if not m.findall(helper, m.Call(func=m.Attribute(attr=m.Name("raise_for_status")))):
+        raise Refusal(TASKS, f"{success.helper}()", "no requests-style call (raise_for_status); release not supported")
+    place = f"{success.task}()"
+    found = [
+        (block, position, loop)
+        for block, loop in blocks(task)
+        for position, statement in enumerate(block.body)
+        if loop and called(statement) == success.helper
+    ]
+    if len(found) != 1 or names_outside_imports(task)[success.helper] != 1:
+        raise Refusal(TASKS, place, f"expected one call of {success.helper}() in a for-loop, found {len(found)}")
+    block, position, loop = found[0]
+    arguments = [argument.value for argument in block.body[position].body[0].value.args]
+    if not any(m.matches(loop.target, m.Name()) and value.deep_equals(loop.target) for value in arguments):
+        raise Refusal(TASKS, place, f"{success.helper}() is not called with the variable of the loop around it")
+    return block, position, loop.target.value
+
+
+def learner_variable(task: cst.FunctionDef, place: str) -> str:
+    """Return the variable that holds the user looked up by ``username``."""
+    by_username = [m.Arg(keyword=m.Name("username"), value=m.Name("username"))]
+    getting = m.Call(func=m.Attribute(attr=m.Name("get")), args=by_username)
+    filtering = m.Call(func=m.Attribute(attr=m.Name("filter")), args=by_username)
+    lookup = getting | m.Call(func=m.Attribute(value=filtering, attr=m.Name("first")), args=[])
+    found = m.findall(task, m.Assign(targets=[m.AssignTarget(target=m.Name())], value=lookup))
+    candidates = {assignment.targets[0].target.value for assignment in found}
+    stores = m.findall(task, m.AssignTarget(target=m.Name()))
+    if len(candidates) != 1 or sum(store.target.value in candidates for store in stores) != 1:
+        raise Refusal(TASKS, place, "cannot tell which variable holds the learner: no single look-up by username")
+    return candidates.pop()
+
+
+def inline_event(following: list[cst.CSTNode], success: Success) -> list[cst.CSTNode]:
+    """Return the statements that build and send the event inline, none if these statements do not start with that."""
+    payload = m.Assign(
+        targets=[m.AssignTarget(target=m.Name())],
+        value=m.Call(func=m.Name(value=m.MatchIfTrue(PAYLOAD_CLASSES.__contains__))),
+    )
+    for position, statement in enumerate(following):
+        if called(statement) == f"{success.signal}.send_event":
+            arguments = [argument.keyword and argument.keyword.value for argument in statement.body[0].value.args]
+            # Any other argument (a time, say) would be lost.
+            return following[: position + 1] if arguments == ["program_certificate"] else []
+        if not m.matches(statement, m.SimpleStatementLine(body=[payload])):
+            break
+    return []
+
+
+def without_annotations(lines: Iterable[cst.EmptyLine]) -> list[cst.EmptyLine]:
+    """Drop the event annotations, which continue on lines that are indented further: the emitter carries its own."""
+    kept, inside = [], False
+    for line in lines:
+        comment = line.comment.value if line.comment else ""
+        inside = bool(re.match(r"#\s*\.\. event_", comment)) or (inside and comment.startswith("#   "))
+        if not inside:
+            kept.append(line)
+    return kept
+
+
+def drop_imports(module: cst.Module, obsolete: set[str]) -> cst.Module:
+    """Remove those of the given names from the module's imports that nothing in it uses any more."""
+    unused = obsolete - names_outside_imports(module).keys()
+    body: list[cst.CSTNode] = []
+    orphaned: list[cst.EmptyLine] = []
+    for statement in module.body:
+        # What stood above a removed import (a comment, the blank line between two groups) stays.
+        leading = statement.leading_lines
+        if any(line.comment for line in orphaned) or not (leading and leading[0].comment is None):
+            statement = statement.with_changes(leading_lines=[*orphaned, *leading])
+        orphaned = []
+        node = statement.body[0] if imported_from(statement) else None
+        if node and not isinstance(node.names, cst.ImportStar):
+            kept = [alias for alias in node.names if (alias.evaluated_alias or alias.evaluated_name) not in unused]
+            if not kept:
+                orphaned = list(statement.leading_lines)
+                continue
+            if len(kept) < len(node.names):
+                kept[-1] = kept[-1].with_changes(comma=node.names[-1].comma)
+                statement = statement.with_changes(body=[node.with_changes(names=kept)])
+        body.append(statement)
+    return module.with_changes(body=body)
+
+
+def import_emitters(module: cst.Module) -> cst.Module:
+    """Import the two emitters, at their place among the first-party imports."""
+    present = [node for node in m.findall(module, m.ImportFrom()) if names(node).keys() & set(EMITTERS)]
+    code = f"from {EVENTS_MODULE} import {', '.join(EMITTERS)}"
+    if present:
+        aliases = [(alias.evaluated_name, alias.evaluated_alias) for node in present for alias in node.names]
+        source = present[0].module and get_full_name_for_node(present[0].module)
+        if source != EVENTS_MODULE or present[0].relative or sorted(aliases) != [(name, None) for name in EMITTERS]:
+            raise Refusal(TASKS, "imports", f"the emitter is imported in another way than {code!r}")
+        return module
+
+    body = list(module.body)
+    first_party = {}
+    for position, statement in enumerate(body):
+        source = imported_from(statement)
+        if source and source.partition(".")[0] in FIRST_PARTY:
+            first_party[position] = source
+        elif not m.matches(statement, m.SimpleStatementLine(body=[m.Import() | m.ImportFrom() | m.Expr()])):
+            break  # The imports at the top end here.
+    if not first_party:
+        raise Refusal(TASKS, "imports", f"no import from {', '.join(FIRST_PARTY)} at the top")
+    new = cst.parse_statement(code, config=module.config_for_parsing)
+    smaller = [position for position, source in first_party.items() if source < EVENTS_MODULE]
+    if smaller:
+        body.insert(smaller[-1] + 1, new)
+    else:
+        insert_before(body, min(first_party), new)
+    return module.with_changes(body=body)
+
+
+# lms/envs/common.py
+
+
+def edit_settings(module: cst.Module, own: cst.Module) -> cst.Module:
+    """
+    Add those of the two disabled entries that are missing to the producer configuration.
+
+    Args:
+        module: The checkout's settings.
+        own: This repository's settings, which have the entries.
+    """
+    config, own_config = producer_config(module, SETTINGS), producer_config(own, f"this repository's {SETTINGS}")
+    entries, own_entries = ({key_of(entry): entry for entry in found.elements} for found in (config, own_config))
+    texts = Counter(string.raw_value for string in m.findall(module, m.SimpleString()))
+    missing = []
+    for event_type in EVENT_TYPES:
+        if event_type not in own_entries:
+            raise Refusal(f"this repository's {SETTINGS}", event_type, "no such entry in EVENT_BUS_PRODUCER_CONFIG")
+        wanted = own_entries[event_type]
+        if texts[event_type] != (1 if event_type in entries else 0):
+            raise Refusal(SETTINGS, event_type, "mentioned elsewhere than as one entry of EVENT_BUS_PRODUCER_CONFIG")
+        if event_type not in entries:
+            code = own.code_for_node(wanted.with_changes(comma=cst.Comma()))
+            missing.append(textwrap.dedent(indentation(own_config) + code))
+        elif literal(module, entries[event_type].value) != literal(own, wanted.value):
+            raise Refusal(SETTINGS, event_type, "this entry is there already, with other contents, and left to you")
+    return module.deep_replace(config, append_entries(module, config, missing)) if missing else module
+
+
+def producer_config(module: cst.Module, file: str) -> cst.Dict:
+    """Return the one dict literal that ``EVENT_BUS_PRODUCER_CONFIG`` is assigned or updated with."""
+    variable = m.Name("EVENT_BUS_PRODUCER_CONFIG")
+    assigned = m.Assign(targets=[m.AssignTarget(target=variable)])
+    updated = m.Call(func=m.Attribute(value=variable, attr=m.Name("update")))
+    found = m.findall(module, assigned | updated)
+    top_level = [
+        statement.body[0]
+        for statement in module.body
+        if m.matches(statement, m.SimpleStatementLine(body=[assigned | m.Expr(updated)]))
+    ]
+    place = "EVENT_BUS_PRODUCER_CONFIG"
+    if len(found) != 1 or len(top_level) != 1:
+        raise Refusal(file, place, f"expected one assignment or update() at the top level, found {len(found)}")
+    value = top_level[0].value
+    if isinstance(value, cst.Call):
+        value = value.args[0].value if len(value.args) == 1 and not value.args[0].star else None
+    if not isinstance(value, cst.Dict) or indentation(value) is None:
+        raise Refusal(file, place, "expected a dict literal whose last entry and closing brace start a line")
+    return value
+
+
+def indentation(config: cst.Dict) -> str | None:
+    """Return how far the entries are indented, None if the last one or the closing brace does not start a line."""
+    opening, closing = config.lbrace.whitespace_after, config.rbrace.whitespace_before
+    if not config.elements:
+        return "    " if isinstance(opening, cst.ParenthesizedWhitespace) else None
+    gap = config.elements[-2].comma.whitespace_after if len(config.elements) > 1 else opening
+    own_lines = isinstance(gap, cst.ParenthesizedWhitespace) and isinstance(closing, cst.ParenthesizedWhitespace)
+    return gap.last_line.value if own_lines else None
+
+
+def key_of(element: cst.BaseDictElement) -> str | None:
+    """Return the text that an entry is filed under, None if its key is no plain text."""
+    key = getattr(element, "key", None)
+    return key.raw_value if isinstance(key, cst.SimpleString) else None
+
+
+def literal(module: cst.Module, value: cst.BaseExpression) -> object:
+    """Return what an expression stands for, None if it is more than a literal."""
+    try:
+        return ast.literal_eval(module.code_for_node(value))
+    except (ValueError, TypeError, SyntaxError):
+        return None
+
+
+def append_entries(module: cst.Module, config: cst.Dict, entries: list[str]) -> cst.Dict:
+    """Return the dict with entries added at its end; the last one so far gets its comma, if it lacks it."""
+    indent = indentation(config)
+    closing = config.rbrace.whitespace_before if config.elements else config.lbrace.whitespace_after
+    lines = "\n".join(textwrap.indent(entry, indent) for entry in entries).splitlines()
+    text = module.default_newline.join(["{", *lines, closing.last_line.value + "}"])
+    added = cst.parse_expression(text, config=module.config_for_parsing)
+    # Comments at the end of the dict stay in front of what is added.
+    gap = closing.with_changes(last_line=cst.SimpleWhitespace(indent))
+    if not config.elements:
+        return added.with_changes(lbrace=cst.LeftCurlyBrace(whitespace_after=gap))
+    *others, last = config.elements
+    comma = last.comma if isinstance(last.comma, cst.Comma) else cst.Comma()
+    last = last.with_changes(comma=comma.with_changes(whitespace_after=gap))
+    return config.with_changes(elements=[*others, last, *added.elements], rbrace=added.rbrace)
+
+
+# programs/apps.py
+
+
+def edit_apps(module: cst.Module) -> cst.Module:
+    """Import the ``checks`` in the app's ``ready()`` the way ``signals`` are imported there."""
+    found = [
+        method
+        for node in module.body
+        if isinstance(node, cst.ClassDef)
+        for method in node.body.body
+        if m.matches(method, m.FunctionDef(name=m.Name("ready"), body=m.IndentedBlock()))
+    ]
+    if len(found) != 1:
+        raise Refusal(APPS, "ready()", f"expected one such method, found {len(found)}")
+    block = found[0].body
+    if any(imports_of_app(statement, "checks") for statement in block.body):
+        return module
+    anchors = [position for position, statement in enumerate(block.body) if imports_of_app(statement, "signals")]
+    if len(anchors) != 1:
+        raise Refusal(APPS, "ready()", f"expected one import of the app's signals, found {len(anchors)}")
+
+    body, anchor = list(block.body), anchors[0]
+    statement = body[anchor]
+    node = statement.body[0]
+    if isinstance(node, cst.ImportFrom):
+        if node.lpar:
+            raise Refusal(APPS, "ready()", "the import of the app's signals is in parentheses")
+        position = next(index for index, alias in enumerate(node.names) if alias.evaluated_name > "checks")
+        comma = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+        checks = cst.ImportAlias(name=cst.Name("checks"), comma=comma)
+        aliases = [*node.names[:position], checks, *node.names[position:]]
+        body[anchor] = statement.with_changes(body=[node.with_changes(names=aliases)])
+    else:
+        checks = cst.ImportAlias(name=cst.parse_expression(f"{PROGRAMS}.checks"))
+        insert_before(body, anchor, statement.deep_clone().with_changes(body=[cst.Import(names=[checks])]))
+    return module.deep_replace(block, block.with_changes(body=body))
+
+
+def imports_of_app(statement: cst.CSTNode, name: str) -> bool:
+    """Tell whether a statement imports one module of the programs app."""
+    if imported_from(statement) in (".", PROGRAMS):
+        aliases = statement.body[0].names
+        return not isinstance(aliases, cst.ImportStar) and any(alias.evaluated_name == name for alias in aliases)
+    dotted = m.MatchIfTrue(lambda node: get_full_name_for_node(node) == f"{PROGRAMS}.{name}")
+    return m.matches(statement, m.SimpleStatementLine(body=[m.Import(names=[m.ImportAlias(name=dotted, asname=None)])]))

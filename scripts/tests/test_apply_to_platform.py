@@ -1,0 +1,377 @@
+"""
+The command: what it does to a checkout, what it prints, and what it refuses.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import apply_to_platform
+import pytest
+from platform_edits import APPS, EVENT_TYPES, SETTINGS, TASKS
+
+FIXTURES = Path(__file__).parent / "fixtures"
+REPOSITORY = apply_to_platform.REPOSITORY
+EVENTS = "openedx/core/djangoapps/programs/events.py"
+EMPTY = "openedx/core/djangoapps/programs/management/__init__.py"
+HOW_TO = "docs/how-to/program-certificate-events.rst"
+EDITS = (SETTINGS, APPS, TASKS)
+
+
+def git(root, *arguments, **options):
+    # No configuration of whoever runs the tests, and no repository that a hook points to.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+    command = ["git", "-C", str(root), *identity, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, check=True, **options).stdout
+
+
+def commit(root):
+    git(root, "add", "--all", "--force")
+    git(root, "commit", "--quiet", "--message", "A release")
+
+
+def write_file(root, path, content):
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_bytes(content)
+
+
+@pytest.fixture
+def change(tmp_path, monkeypatch):
+    """Let the command carry a small change: this repository's own settings and emitter, an empty file, an odd one."""
+    root = tmp_path / "change"
+    for path in (EVENTS, SETTINGS):
+        write_file(root, path, (REPOSITORY / path).read_bytes())
+    for path in (EMPTY, APPS, TASKS):
+        write_file(root, path, b"")
+    write_file(root, HOW_TO, "Zürich\r\n\x0c\rno line feed at the end".encode())
+    files = f'files = ["{EVENTS}", "{EMPTY}", "{HOW_TO}"]\n'
+    write_file(root, "change.toml", (files + f"edits = {list(EDITS)}\n".replace("'", '"')).encode())
+    monkeypatch.setattr(apply_to_platform, "REPOSITORY", root)
+    return root
+
+
+@pytest.fixture
+def make_checkout(tmp_path):
+    """Return a function that makes a committed checkout of a release in the given shapes."""
+
+    def make(tasks="a", settings="s3", newline="\n"):
+        root = tmp_path / "platform"
+        for path, name in ((TASKS, f"tasks_{tasks}"), (SETTINGS, f"settings_{settings}"), (APPS, "apps")):
+            content = (FIXTURES / f"{name}.py.txt").read_text().replace("\n", newline)
+            write_file(root, path, content.encode())
+        git(tmp_path, "init", "--quiet", str(root))
+        commit(root)
+        return root
+
+    return make
+
+
+def tree(root):
+    """Return every file of a checkout but git's, with its contents and its permissions."""
+    return {
+        str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mode)
+        for path in root.rglob("*")
+        if path.is_file() and ".git" not in path.relative_to(root).parts
+    }
+
+
+def directories(root):
+    return {path for path in root.rglob("*") if path.is_dir() and ".git" not in path.relative_to(root).parts}
+
+
+def assert_refused(root, capsys, message, *options):
+    """Check that the command refuses with one line and leaves every file as it was."""
+    before = tree(root) if root.is_dir() else None
+    assert apply_to_platform.main([str(root), *options]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.fullmatch(rf"error: .*{message}.*\n", printed.err), printed.err
+    assert (tree(root) if root.is_dir() else None) == before
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(("tasks", "settings"), [("a", "s1"), ("b", "s2"), ("c", "s3"), ("o2", "s4")])
+def test_apply_diff_and_apply_again(change, make_checkout, capfdbinary, tasks, settings, newline):
+    root = make_checkout(tasks, settings, newline)
+    os.chmod(root / TASKS, 0o755)
+    commit_before = tree(root)
+    git(root, "commit", "--quiet", "--all", "--message", "Executable")
+
+    assert apply_to_platform.main([str(root), "--diff"]) == 0
+    patch = capfdbinary.readouterr().out
+    assert tree(root) == commit_before
+    git(root, "apply", "--check", "-", input=patch)
+
+    assert apply_to_platform.main([str(root)]) == 0
+    printed = capfdbinary.readouterr().out.decode().splitlines()
+    assert printed == [*(f"added {path}" for path in (EVENTS, EMPTY, HOW_TO)), *(f"changed {path}" for path in EDITS)]
+    applied = tree(root)
+    assert set(applied) - set(commit_before) == {EVENTS, EMPTY, HOW_TO}
+    for path in (EVENTS, EMPTY, HOW_TO):
+        assert applied[path][0] == (change / path).read_bytes()
+    assert applied[TASKS][1] & 0o777 == 0o755
+
+    # What was written is what the patch says.
+    git(root, "stash", "--quiet", "--include-untracked")
+    git(root, "apply", "-", input=patch)
+    assert {path: content for path, (content, _) in tree(root).items()} == {
+        path: content for path, (content, _) in applied.items()
+    }
+
+    # Uncommitted or committed, a second run leaves it.
+    for _ in range(2):
+        before = tree(root)
+        assert apply_to_platform.main([str(root)]) == 0
+        assert "nothing to change" in capfdbinary.readouterr().out.decode()
+        assert apply_to_platform.main([str(root), "--diff"]) == 0
+        assert capfdbinary.readouterr().out == b""
+        assert tree(root) == before
+        if git(root, "status", "--porcelain"):
+            commit(root)
+
+
+def test_it_runs_from_anywhere(make_checkout, tmp_path):
+    root = make_checkout()
+    script = REPOSITORY / "scripts" / "apply_to_platform.py"
+    command = [sys.executable, str(script), root.name, "--diff"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    git(root, "apply", "--check", "-", input=result.stdout)
+
+    result = subprocess.run(command[:2], cwd=tmp_path, capture_output=True, check=False)
+    assert result.returncode == 2
+
+
+def test_only_listed_files_are_edited(change, make_checkout, capsys):
+    root = make_checkout()
+    manifest = change / "change.toml"
+    manifest.write_text(manifest.read_text().replace(f', "{APPS}"', ""))
+    before = tree(root)[APPS]
+    assert apply_to_platform.main([str(root)]) == 0
+    assert tree(root)[APPS] == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (EVENTS, "openedx/no_such_file.py", "change.toml: openedx/no_such_file.py: no such file"),
+        (EVENTS, "../change/change.toml", "change.toml: .*: no such file"),
+        (APPS, EVENTS, "change.toml: .*events.py: .* does not know how to edit"),
+        ("files = ", "new = ", "change.toml: whole file: cannot be read"),
+        ("files = [", "files = ", "change.toml: whole file: cannot be read"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(change, make_checkout, capsys, old, new, message):
+    manifest = change / "change.toml"
+    manifest.write_text(manifest.read_text().replace(old, new, 1))
+    assert_refused(make_checkout(), capsys, message)
+
+
+def test_what_is_no_checkout_is_refused(change, make_checkout, tmp_path, capsys):
+    assert_refused(tmp_path / "nowhere", capsys, "nowhere: checkout: no such directory")
+    (tmp_path / "empty").mkdir()
+    assert_refused(tmp_path / "empty", capsys, "empty: checkout: .*not a git repository")
+
+    root = make_checkout()
+    assert_refused(root / "lms", capsys, "lms: checkout: not the top directory of a git checkout")
+    shutil.rmtree(root / ".git")
+    assert_refused(root, capsys, "checkout: .*not a git repository")
+
+
+def test_a_missing_file_is_refused(change, make_checkout, capsys):
+    root = make_checkout()
+    git(root, "rm", "--quiet", TASKS)
+    git(root, "commit", "--quiet", "--message", "No tasks")
+    assert_refused(root, capsys, f"{TASKS}: checkout: no such file")
+    write_file(root, "openedx/core/djangoapps/programs/tasks/v1/tasks.py", b"")
+    assert_refused(root, capsys, f"{TASKS}: checkout: this release keeps its tasks elsewhere")
+
+
+def test_without_git_it_is_refused(change, make_checkout, capsys, monkeypatch):
+    root = make_checkout()
+    monkeypatch.setenv("PATH", str(root))
+    assert_refused(root, capsys, "checkout: cannot run git")
+
+
+def test_a_hook_does_not_redirect_git(change, make_checkout, capsys, monkeypatch, tmp_path):
+    root = make_checkout()
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other"))
+    assert apply_to_platform.main([str(root)]) == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--diff",)])
+def test_unknown_shapes_are_refused_as_a_whole(change, make_checkout, capsys, options):
+    root = make_checkout(tasks="o1")
+    assert_refused(root, capsys, rf"{TASKS}: award_program_certificate\(\): no requests-style call", *options)
+
+    write_file(root, TASKS, b"print 'x'\n")
+    commit(root)
+    assert_refused(root, capsys, f"{TASKS}: whole file: not valid Python", *options)
+
+
+def test_an_enabled_entry_is_refused(change, make_checkout, capsys):
+    root = make_checkout()
+    assert apply_to_platform.main([str(root)]) == 0
+    capsys.readouterr()
+    text = (root / SETTINGS).read_text()
+    start = text.index(EVENT_TYPES[0])
+    text = text[:start] + text[start:].replace('"enabled": False', '"enabled": True', 1)
+    write_file(root, SETTINGS, text.encode())
+    commit(root)
+    assert_refused(root, capsys, f"{SETTINGS}: {EVENT_TYPES[0]}: .*with other contents")
+
+
+@pytest.mark.parametrize("path", EDITS)
+@pytest.mark.parametrize("staged", [False, True])
+def test_a_dirty_file_is_refused(change, make_checkout, capsys, path, staged):
+    root = make_checkout()
+    with (root / path).open("a") as file:
+        file.write("# unfinished\n")
+    if staged:
+        git(root, "add", path)
+    assert_refused(root, capsys, f"{path}: checkout: has uncommitted changes")
+
+
+def test_work_elsewhere_is_no_obstacle(change, make_checkout, capsys):
+    root = make_checkout()
+    write_file(root, "lms/notes.txt", b"unfinished")
+    assert apply_to_platform.main([str(root)]) == 0
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_an_untracked_file_in_the_way_is_refused(change, make_checkout, capsys, ignored):
+    root = make_checkout()
+    if ignored:
+        write_file(root, ".git/info/exclude", b"docs/\n")
+    write_file(root, HOW_TO, b"mine\n")
+    assert_refused(root, capsys, f"{HOW_TO}: checkout: has uncommitted changes")
+    (root / HOW_TO).unlink()
+    (root / HOW_TO).mkdir()
+    assert_refused(root, capsys, f"{HOW_TO}: checkout: cannot be read")
+
+
+def test_a_deleted_file_is_refused(change, make_checkout, capsys):
+    root = make_checkout()
+    write_file(root, HOW_TO, b"an earlier version\n")
+    commit(root)
+    (root / HOW_TO).unlink()
+    assert_refused(root, capsys, f"{HOW_TO}: checkout: has uncommitted changes")
+
+
+def test_an_earlier_version_of_a_new_file_is_replaced(change, make_checkout, capfdbinary):
+    root = make_checkout()
+    write_file(root, HOW_TO, b"an earlier version\r\n")
+    commit(root)
+    assert apply_to_platform.main([str(root), "--diff"]) == 0
+    git(root, "apply", "--check", "-", input=capfdbinary.readouterr().out)
+    assert apply_to_platform.main([str(root)]) == 0
+    assert f"changed {HOW_TO}" in capfdbinary.readouterr().out.decode()
+    assert (root / HOW_TO).read_bytes() == (change / HOW_TO).read_bytes()
+
+
+@pytest.mark.parametrize("link", [TASKS, "openedx/core/djangoapps", "docs", HOW_TO])
+def test_a_symbolic_link_is_not_followed(change, make_checkout, capsys, tmp_path, link):
+    root = make_checkout()
+    outside = tmp_path / "outside"
+    if (root / link).exists():
+        shutil.move(root / link, outside)
+    elif link == "docs":
+        outside.mkdir()
+    (root / link).parent.mkdir(parents=True, exist_ok=True)
+    (root / link).symlink_to(outside)
+    commit(root)
+    before = tree(outside) if outside.is_dir() else outside.exists() and outside.read_bytes()
+    assert_refused(root, capsys, "this path leads over a symbolic link")
+    assert (tree(outside) if outside.is_dir() else outside.exists() and outside.read_bytes()) == before
+
+
+def test_a_link_to_the_checkout_is_followed(change, make_checkout, tmp_path, capsys):
+    root = make_checkout()
+    (tmp_path / "link").symlink_to(root)
+    assert apply_to_platform.main([str(tmp_path / "link")]) == 0
+    assert (root / EVENTS).is_file()
+
+
+@pytest.mark.parametrize("failing", [1, 3, 6])
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("call", ["replace", "chmod"])
+def test_a_failure_midway_takes_everything_back(change, make_checkout, capsys, monkeypatch, failing, failure, call):
+    root = make_checkout()
+    before, directories_before = tree(root), directories(root)
+    real, calls = getattr(os, call), []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if len(calls) == failing:
+            raise failure
+        real(*arguments)
+
+    monkeypatch.setattr(apply_to_platform.os, call, fail)
+    if isinstance(failure, OSError):
+        assert_refused(root, capsys, r"checkout: cannot be written \(No space left on device\); nothing was changed")
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            apply_to_platform.main([str(root)])
+    assert len(calls) >= failing
+    assert tree(root) == before
+    assert directories(root) == directories_before
+
+
+def test_what_cannot_be_taken_back_is_named(change, make_checkout, capsys, monkeypatch):
+    root = make_checkout()
+    real, calls = os.replace, []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if len(calls) > 4:
+            raise OSError(30, "Read-only file system")
+        real(*arguments)
+
+    monkeypatch.setattr(apply_to_platform.os, "replace", fail)
+    assert apply_to_platform.main([str(root)]) == 2
+    message = rf"error: .*{SETTINGS}: checkout: was changed and cannot be restored .*\n"
+    assert re.fullmatch(message, capsys.readouterr().err)
+
+
+def without_the_change(root, files, edits):
+    """Take the change out of a copy of this repository."""
+    for path in files:
+        (root / path).unlink()
+    for path, pattern in (
+        (TASKS, r"^.*emit_program_certificate_.*\n"),
+        (SETTINGS, r'^    "org\.openedx\.learning\.program\.certificate\.[a-z]+\.v1": \{\n(?: {5,}.*\n)*    \},\n'),
+        (APPS, r"checks, "),
+    ):
+        if path in edits:
+            text = (root / path).read_text()
+            stripped, count = re.subn(pattern, "", text, flags=re.MULTILINE)
+            assert count == {TASKS: 3, SETTINGS: 2, APPS: 1}[path]
+            (root / path).write_text(stripped)
+
+
+def test_this_repository_without_its_change_gets_it_back(tmp_path):
+    root = tmp_path / "copy"
+    listed = git(REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode().split("\0")
+    for path in filter(None, listed):
+        if (REPOSITORY / path).is_file():
+            write_file(root, path, (REPOSITORY / path).read_bytes())
+    manifest = tomllib.loads((REPOSITORY / "change.toml").read_text())
+    without_the_change(root, manifest["files"], manifest["edits"])
+    git(tmp_path, "init", "--quiet", str(root))
+    commit(root)
+
+    assert apply_to_platform.main([str(root)]) == 0
+
+    for path in [*manifest["files"], *manifest["edits"]]:
+        assert (root / path).read_bytes() == (REPOSITORY / path).read_bytes(), path
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "DJANGO_"))}
+    command = [sys.executable, "-m", "pytest", "openedx/core/djangoapps/programs/tests", "-q", "-p", "no:randomly"]
+    result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
+    assert re.search(r"\d+ passed", result.stdout)
