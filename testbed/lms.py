@@ -5,6 +5,7 @@ It reads one JSON object a line from its standard input, ``{"do": <name>, <argum
 name below, and answers with one line: ``{"result": ...}`` or ``{"error": ...}``.
 """
 
+import io
 import json
 import os
 import sys
@@ -123,6 +124,19 @@ def award_again(username):
     from openedx.core.djangoapps.programs.tasks import award_program_certificates
 
     award_program_certificates.delay(username)
+
+
+@action
+def command(name, options):
+    """Call a management command; return what it printed and the error it ended with, if any."""
+    from django.core.management import CommandError, call_command
+
+    output, error = io.StringIO(), None
+    try:
+        call_command(name, stdout=output, stderr=output, **options)
+    except CommandError as exc:
+        error = str(exc)
+    return {"output": output.getvalue(), "error": error}
 
 
 @action

@@ -248,6 +248,7 @@ class Site:
 
     def start_worker(self, name="worker", concurrency=2, **env):
         """Start a prefork Celery worker, and wait until it takes tasks."""
+        before = self.count_in_log(name, " ready.")
         self.worker = self.processes.python(
             name,
             *("-m", "celery", "--app=lms.celery:APP", "worker", "--loglevel=info", "--pool=prefork"),
@@ -255,7 +256,7 @@ class Site:
             *("--without-gossip", "--without-mingle"),
             env=self.env(**env),
         )
-        self.wait_for_log(self.worker, " ready.")
+        wait_for(lambda: self.count_in_log(name, " ready.") > before, f"{name} to take tasks", alive=[self.worker])
         return self.worker
 
     def start_consumer(self, name="consumer", **extra):
@@ -279,14 +280,6 @@ class Site:
         path = self.directory / f"{name}.log"
         return sum(text in line for line in _lines(path))
 
-    def wait_for_log(self, process, text):
-        """Wait for a text in a process's log."""
-        wait_for(
-            lambda: any(text in line for line in _lines(process.log)),
-            f"{text.strip()!r} in {process.log}",
-            alive=[process],
-        )
-
     # What has happened
 
     def events(self):
@@ -305,19 +298,24 @@ class Site:
 
     def wait_for_tasks(self):
         """Wait until no task is waiting or running."""
-        wait_for(lambda: not self.unfinished_tasks(), "the tasks to finish", alive=self._living())
+        wait_for(lambda: not self.unfinished_tasks(), "the tasks to finish", alive=self._living(self.worker))
 
     def wait_for_events(self, count):
         """Wait until the consumer has received so many events."""
-        wait_for(lambda: len(self.events()) >= count, f"{count} events", alive=self._living())
+        wait_for(lambda: len(self.events()) >= count, f"{count} events", alive=self._living(self.consumer))
 
-    def _living(self):
-        return [process for process in (self.worker, self.consumer) if process in self.processes.running]
+    def _living(self, process):
+        return [process] if process in self.processes.running else []
+
+    @property
+    def stream_key(self):
+        """str: the bus's name for the stream."""
+        return f"{self.run_id}-{TOPIC}"
 
     def stream(self):
         """list: the entries of the bus's stream, oldest first."""
         with redis.Redis.from_url(self.bus_url) as client:
-            return client.xrange(f"{self.run_id}-{TOPIC}")
+            return client.xrange(self.stream_key)
 
     def remove_keys(self):
         """Remove what the run has left on a Redis that outlives it."""

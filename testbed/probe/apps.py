@@ -4,6 +4,7 @@ Connects what the environment asks for.
 
 import json
 import os
+import signal
 from functools import partial
 
 from django.apps import AppConfig
@@ -16,6 +17,7 @@ class ProbeConfig(AppConfig):
     - ``TESTBED_CONSUMED``: append each event that came from the bus to this file, one JSON object a line.
     - ``TESTBED_TASKS``: append what becomes of each Celery task to this file, one JSON object a line.
     - ``TESTBED_RETRY_DIVISOR``: divide the waits before Celery's retries; their number stays.
+    - ``TESTBED_CONSUMER_HANGS``: on an event from the bus, create this file and wait, until the process is killed.
     - ``TESTBED_RECEIVER_RAISES``: connect a receiver that raises to both program-certificate events.
     """
 
@@ -25,6 +27,8 @@ class ProbeConfig(AppConfig):
         """Connect."""
         if path := os.environ.get("TESTBED_CONSUMED"):
             _record_events(path)
+        if path := os.environ.get("TESTBED_CONSUMER_HANGS"):
+            _connect(partial(_hang, path))
         if path := os.environ.get("TESTBED_TASKS"):
             _record_tasks(path)
         if divisor := os.environ.get("TESTBED_RETRY_DIVISOR"):
@@ -51,12 +55,18 @@ def append(path, record):
 def _connect(receiver):
     from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
-    for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
-        signal.connect(receiver, weak=False)
+    for event in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
+        event.connect(receiver, weak=False)
 
 
 def _raise(**kwargs):
     raise RuntimeError("this receiver always raises")
+
+
+def _hang(path, from_event_bus, **kwargs):
+    if from_event_bus:
+        append(path, {})
+        signal.pause()
 
 
 def _record_events(path):
@@ -87,8 +97,8 @@ def _record_tasks(path):
     def record(state, task, task_id, **extra):
         append(path, {"state": state, "task": task.rpartition(".")[2], "id": task_id, **extra})
 
-    def published(sender, headers, **kwargs):
-        record("published", sender, headers["id"], retries=headers["retries"])
+    def published(sender, headers, body, **kwargs):
+        record("published", sender, headers["id"], retries=headers["retries"], args=body[0])
 
     def finished(state, sender, exception=None, **kwargs):
         record(state, sender.name, sender.request.id, **({"error": type(exception).__name__} if exception else {}))

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from testbed.processes import PATIENCE, Processes, wait_for
+from testbed.tests.fault_table import ROWS, render
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,3 +86,11 @@ def run(tmp_path):
     for started in runs:
         started.close()
     assert not [process for started in runs for process in leftovers(started.directory)]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the fault suite's table, if it ran."""
+    if ROWS:
+        terminalreporter.section("faults")
+        for line in render(sorted(ROWS.values(), key=lambda row: row.fault)):
+            terminalreporter.write_line(line)

@@ -1,0 +1,647 @@
+"""
+The fault suite: breaks one thing at a time while program certificates are awarded and revoked by real processes.
+
+Each test makes one row of the table that is printed at the end. It has to show that the certificates in Credentials are
+what learners are owed, and that after one run of ``republish_program_certificate_events`` a consumer that keeps, per
+learner and program, the event with the latest time knows each of them.
+"""
+
+import itertools
+import os
+import signal
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+
+from testbed.credentials.client import CredentialsControl
+from testbed.inputs import AWARDED, REVOKED
+from testbed.processes import Processes, wait_for
+from testbed.site import BUS_TIMEOUT, FINAL_STATES, GROUP, Site, Valkey
+from testbed.tests.conftest import leftovers
+from testbed.tests.fault_table import ROWS, Row
+
+pytestmark = [pytest.mark.e2e, pytest.mark.fault]
+
+# A program of two courses: the first is earned in peace, the second completes the program.
+FIRST_RUN, LAST_RUN = "course-v1:OpenX+F1+2026", "course-v1:OpenX+F2+2026"
+PROGRAM = {
+    "uuid": "7a1e4b7c-0f0d-4f57-9b8e-2f6f3f0d0001",
+    "title": "Faults",
+    "type": "MicroMasters",
+    "status": "active",
+    "courses": [{"course_runs": [{"key": run, "type": "verified"}]} for run in (FIRST_RUN, LAST_RUN)],
+}
+STATUS = {AWARDED: "awarded", REVOKED: "revoked"}
+
+# Celery waits up to 30 s before the first retry, 60 s before the second, and so on.
+RETRY_DIVISOR = "100"
+
+BACKPOPULATE = "backpopulate_program_credentials"
+
+
+class FaultSite(Site):
+    """A site whose broker and bus are two servers that keep their data over a restart."""
+
+    def __init__(self, processes, directory):
+        super().__init__(processes, directory)
+        self.broker = Valkey(processes, "broker", directory / "broker", durable=True)
+        self.bus = Valkey(processes, "bus", directory / "bus", durable=True)
+        self.redis_url, self.bus_url = self.broker.url, self.bus.url
+        self.start_credentials([PROGRAM])
+        self.start_discovery([PROGRAM])
+        self.credentials = CredentialsControl(self.credentials_url)
+        self.configure()
+        self.manage("migrate", "--verbosity=0")
+        self.start_shell()
+        self.do("configure", catalog_url=f"{self.discovery_url}/api/v1")
+        self.do("create_courses", keys=[FIRST_RUN, LAST_RUN])
+        self.do("command", name="cache_programs", options={})
+        self.lost_tasks = set()
+        self.start_worker()
+        self.start_consumer()
+
+    def start_worker(self, name="worker", concurrency=2, **env):
+        """Start a worker that does not wait long before a retry."""
+        return super().start_worker(name, concurrency, TESTBED_RETRY_DIVISOR=RETRY_DIVISOR, **env)
+
+    def end_worker(self, number=signal.SIGKILL):
+        """Send the worker a signal, to its children too if it kills, and wait for its end."""
+        if number == signal.SIGKILL:
+            self.worker.kill()
+            self.lost_tasks |= super().unfinished_tasks()
+        else:
+            self.worker.popen.send_signal(number)
+            self.worker.popen.wait()
+        self.processes.forget(self.worker)
+
+    def end_consumer(self):
+        """Kill the consumer."""
+        self.consumer.kill()
+        self.processes.forget(self.consumer)
+
+    def start_consumer(self, name="consumer", **extra):
+        """Start a consumer that goes on where the last one stopped."""
+        return super().start_consumer(name, check_backlog=True, **extra)
+
+    def keep_consumer(self):
+        """Do what a supervisor does: start the consumer again if it has ended, as it does when the bus goes away."""
+        if self.consumer.popen.poll() is not None:
+            self.end_consumer()
+            self.start_consumer()
+
+    def unfinished_tasks(self):
+        """Leave out the tasks that died with a worker."""
+        return super().unfinished_tasks() - self.lost_tasks
+
+    def wait_for_consumer(self):
+        """Wait until the consumer has read and acknowledged all that is in the stream."""
+
+        def has_read_all():
+            self.keep_consumer()
+            with redis.Redis.from_url(self.bus_url) as client:
+                [group] = client.xinfo_groups(self.stream_key)
+                unread = client.xrange(self.stream_key, min=b"(" + group["last-delivered-id"], count=1)
+                return not unread and not group["pending"]
+
+        wait_for(has_read_all, "the consumer to read the stream")
+
+
+class Scene:
+    """
+    What one test does to its learners.
+
+    Args:
+        site (FaultSite): where.
+        name (str): what the usernames begin with.
+    """
+
+    def __init__(self, site, name):
+        self.site = site
+        self.name = name
+        self.numbers = itertools.count(1)
+        self.owed = {}  # username -> status
+        self.gone = set()  # usernames that the LMS knows no more; no event about them is owed
+        self.platform_command = ""
+        self.fault_id = None
+        self.begun = {}  # username -> how many task records there were before the fault
+
+    # What the platform's people do
+
+    def learner(self, status=None, profile=True):
+        """Create a learner who has earned all but the last certificate; with a status, that one too."""
+        username = f"{self.name}-{next(self.numbers)}"
+        name = f"Name of {username}" if profile else None
+        self.site.do("create_learner", username=username, email=f"{username}@example.com", name=name)
+        self.site.do("open_record", username=username)
+        for run in (FIRST_RUN, LAST_RUN):
+            self.site.do("enrol", username=username, course_run=run, mode="verified")
+        self.site.do("certify", username=username, course_run=FIRST_RUN, mode="verified")
+        self.settle()
+        if status:
+            self.complete(username)
+            self.settle()
+        return username
+
+    def complete(self, username):
+        """Issue the last certificate, which completes the program."""
+        self.begun[username] = len(self.site.tasks())
+        self.site.do("certify", username=username, course_run=LAST_RUN, mode="verified")
+        self.owed[username] = "awarded"
+
+    def revoke(self, username):
+        """Invalidate the last certificate; not in the second of the award, which the consumers' rule cannot resolve."""
+        [awarded] = [event for event in self.events() if _username(event) == username]
+        clear = datetime.fromisoformat(awarded["time"]) + timedelta(seconds=1)
+        wait_for(lambda: datetime.now(UTC) > clear, "the next second")
+        self.begun[username] = len(self.site.tasks())
+        self.site.do("invalidate", username=username, course_run=LAST_RUN)
+        self.owed[username] = "revoked"
+
+    # Faults of Credentials
+
+    def credentials_fault(self, kind, **options):
+        """Have Credentials fail at the next request for a program certificate."""
+        self.fault_id = self.site.credentials.fault(
+            kind, **{"times": 1, "method": "POST", "path": "credentials/", "type": "program", **options}
+        )
+
+    def wait_until_held(self, count=1):
+        """Wait until Credentials holds so many requests and nothing else goes on."""
+        wait_for(lambda: self.site.credentials.held() == count, f"{count} held requests")
+        wait_for(lambda: len(self.site.unfinished_tasks()) == count, "the other tasks to finish")
+
+    def applied(self):
+        """int: how often the fault was applied."""
+        return self.site.credentials.applied(self.fault_id)
+
+    # What came of it
+
+    def settle(self):
+        """Wait until nothing goes on any more."""
+        self.site.wait_for_tasks()
+        self.site.wait_for_consumer()
+
+    def outcome(self, username, task="award_program_certificates"):
+        """Return the final state of a learner's last such task since the fault, and how often it was retried."""
+        records = self.site.tasks()[self.begun[username] :]
+        published = [
+            record
+            for record in records
+            if record["state"] == "published" and record["task"] == task and record["args"][0] == username
+        ]
+        if not published:
+            return "never published", 0
+        task_id = published[-1]["id"]
+        if task_id in self.site.lost_tasks:
+            return "lost", 0
+        states = [record["state"] for record in records if record["id"] == task_id]
+        retries = sum(record["id"] == task_id and record["retries"] > 0 for record in published)
+        return next((state for state in states if state in FINAL_STATES), "running"), retries
+
+    def events(self):
+        """list[dict]: the events about this scene's learners, as consumed."""
+        return [event for event in self.site.events() if _username(event).startswith(f"{self.name}-")]
+
+    def known(self):
+        """dict: username -> status, as a consumer knows it that keeps the event with the latest time."""
+        latest = {}
+        for event in self.events():
+            username, time = _username(event), datetime.fromisoformat(event["time"])
+            if username not in latest or time >= latest[username][0]:
+                latest[username] = (time, STATUS[event["type"]])
+        return {username: status for username, (_time, status) in latest.items()}
+
+    def lost(self):
+        """int: how many learners' owed state the consumer does not know."""
+        known = self.known()
+        return sum(known.get(name) != status for name, status in self.owed.items() if name not in self.gone)
+
+    def wrong(self):
+        """int: how many certificates in Credentials are not what is owed, missing and surplus ones included."""
+        stored = {
+            item["username"]: item["status"]
+            for item in self.site.credentials.credentials()
+            if item["type"] == "program" and item["username"].startswith(f"{self.name}-")
+        }
+        return sum(stored.get(name) != self.owed.get(name) for name in stored.keys() | self.owed.keys())
+
+    def duplicates(self):
+        """int: how many events said again what another had said."""
+        return sum(
+            times - 1 for times in Counter((_username(event), event["type"]) for event in self.events()).values()
+        )
+
+    def backpopulate(self):
+        """Run the platform's command that brings lost award tasks back."""
+        self.platform_command = f"lost by the platform: `{BACKPOPULATE} --commit` first"
+        self.site.do("command", name=BACKPOPULATE, options={"commit": True, "usernames": list(self.owed)})
+        self.settle()
+
+    def republish(self, **options):
+        """Republish this scene's certificates, as an operator would; return the command's summary."""
+        names = sorted({item["username"] for item in self.site.credentials.credentials()})
+        usernames = [name for name in names if name.startswith(f"{self.name}-")]
+        done = self.site.do(
+            "command", name="republish_program_certificate_events", options={"usernames": usernames, **options}
+        )
+        assert done["error"] is None
+        self.settle()
+        return done["output"]
+
+    def finish(self, fault, injected, *, lost, outcome, wrong_before=0, note=""):
+        """
+        Republish, check, and add the row.
+
+        Args:
+            fault (str): the fault.
+            injected (str): how it was brought about.
+            lost (int): how many events must have been lost before the republish run.
+            outcome (str): what became of the task, for the table.
+            wrong_before (int): how many certificates the platform itself has got wrong, until its own command.
+            note (str): more for the table.
+        """
+        self.settle()
+        lost_before, wrong, duplicates = self.lost(), self.wrong(), self.duplicates()
+        assert (lost_before, wrong) == (lost, wrong_before)
+        if wrong_before:
+            self.backpopulate()
+        summary = self.republish()
+        row = Row(
+            fault=fault,
+            injected=injected,
+            outcome=outcome,
+            wrong=self.wrong(),
+            lost=lost_before,
+            lost_after=self.lost(),
+            duplicates=duplicates,
+            note="; ".join(filter(None, [self.platform_command, note])),
+        )
+        ROWS[self.name] = row
+        assert (row.wrong, row.lost_after) == (0, 0)
+        return summary
+
+
+def _username(event):
+    return event["data"]["program_certificate"]["user"]["pii"]["username"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Start the site that all faults happen to, one after the other."""
+    directory = tmp_path_factory.mktemp("faults")
+    with Processes(directory) as processes:
+        yield FaultSite(processes, directory)
+    assert not leftovers(directory)
+
+
+@pytest.fixture
+def scene(site, request):
+    """Set the scene: everything runs, and does again when the test is over."""
+    scene = Scene(site, request.node.name.removeprefix("test_").replace("[", "-").replace("]", ""))
+    yield scene
+    site.credentials.clear()
+    for valkey in (site.bus, site.broker):
+        if valkey.process in site.processes.running:
+            valkey.process.popen.send_signal(signal.SIGCONT)
+        else:
+            valkey.start()
+    if site.worker not in site.processes.running or site.worker.popen.poll() is not None:
+        site.start_worker()
+    if site.consumer not in site.processes.running or site.consumer.popen.poll() is not None:
+        site.start_consumer()
+    site.lost_tasks |= site.unfinished_tasks()
+
+
+# The event bus
+
+
+def test_bus_refuses(site, scene):
+    awarded, revoked = scene.learner(), scene.learner("awarded")
+    site.bus.stop()
+    scene.complete(awarded)
+    scene.revoke(revoked)
+    site.wait_for_tasks()
+    assert scene.outcome(awarded) == scene.outcome(revoked, "revoke_program_certificates") == ("succeeded", 0)
+    site.bus.start()
+
+    scene.finish("bus refuses connections", "server stopped", lost=2, outcome="succeeded")
+
+
+def test_bus_silent(site, scene):
+    username = scene.learner()
+    site.bus.process.popen.send_signal(signal.SIGSTOP)
+    scene.complete(username)
+    site.wait_for_tasks()
+    assert scene.outcome(username) == ("succeeded", 0)
+    lost = scene.lost()
+    site.bus.process.popen.send_signal(signal.SIGCONT)
+    assert lost == 1
+
+    # What the server had received, but not read, it may still carry out: then nothing was lost after all.
+    scene.settle()
+    scene.finish(
+        "bus accepts and never answers",
+        "SIGSTOP",
+        lost=scene.lost(),
+        outcome=f"succeeded, delayed by time-outs of {BUS_TIMEOUT} s",
+        note="lost or late, as the server pleases",
+    )
+
+
+def test_bus_restarted_between_awards(site, scene):
+    first, second = scene.learner(), scene.learner()
+    scene.complete(first)
+    scene.settle()
+    site.bus.stop()
+    site.bus.start()
+    scene.complete(second)
+    scene.settle()
+    assert scene.outcome(first) == scene.outcome(second) == ("succeeded", 0)
+
+    scene.finish("bus restarted between two awards", "stopped, started", lost=0, outcome="succeeded")
+
+
+def test_stream_trimmed(site, scene):
+    first, second = scene.learner(), scene.learner()
+    site.end_consumer()
+    scene.complete(first)
+    scene.complete(second)
+    site.wait_for_tasks()
+    redis.Redis.from_url(site.bus_url).xtrim(site.stream_key, maxlen=0, approximate=False)
+    site.start_consumer()
+
+    scene.finish("stream trimmed below the consumer's position", "XTRIM", lost=2, outcome="succeeded")
+
+
+# The consumer
+
+
+def test_consumer_killed_before_acknowledging(site, scene, tmp_path):
+    username = scene.learner()
+    site.end_consumer()
+    reading = tmp_path / "reading"
+    os.environ["TESTBED_CONSUMER_HANGS"] = str(reading)
+    try:
+        site.start_consumer()
+    finally:
+        del os.environ["TESTBED_CONSUMER_HANGS"]
+    scene.complete(username)
+    wait_for(reading.exists, "the consumer to read the event")
+    pending = redis.Redis.from_url(site.bus_url).xpending(site.stream_key, GROUP)
+    assert pending["pending"] == 1
+    site.end_consumer()
+    site.start_consumer()
+
+    # The one that was killed had recorded the event first.
+    scene.finish("consumer killed after reading, before acknowledging", "SIGKILL", lost=0, outcome="succeeded")
+    assert scene.duplicates() >= 1
+
+
+# The worker
+
+
+def test_worker_killed_after_acceptance(site, scene):
+    username = scene.learner()
+    scene.credentials_fault("hold")
+    scene.complete(username)
+    scene.wait_until_held()
+    site.end_worker()
+    site.credentials.clear()
+    site.start_worker()
+    assert scene.outcome(username) == ("lost", 0)
+
+    scene.finish(
+        "worker killed after Credentials accepted, before the event", "SIGKILL", lost=1, outcome="lost, but done"
+    )
+
+
+def test_worker_killed_before_request(site, scene):
+    username = scene.learner()
+    scene.credentials_fault("hold_before", method="GET")  # before it awards, the task asks what is awarded already
+    scene.complete(username)
+    scene.wait_until_held()
+    site.end_worker()
+    site.credentials.clear()
+    site.start_worker()
+    assert scene.outcome(username) == ("lost", 0)
+
+    scene.finish("worker killed before Credentials stored anything", "SIGKILL", lost=1, outcome="lost", wrong_before=1)
+
+
+def test_worker_stopped_while_awarding(site, scene):
+    username = scene.learner()
+    scene.credentials_fault("hold")
+    scene.complete(username)
+    scene.wait_until_held()
+    before = site.count_in_log("worker", "Warm shutdown")
+    site.worker.popen.send_signal(signal.SIGTERM)
+    wait_for(lambda: site.count_in_log("worker", "Warm shutdown") > before, "the worker to begin to stop")
+    site.credentials.clear()
+    site.end_worker(signal.SIGTERM)
+    site.start_worker()
+    assert scene.outcome(username) == ("succeeded", 0)
+
+    scene.finish("worker told to stop while awarding", "SIGTERM", lost=0, outcome="succeeded")
+
+
+def test_receiver_raises(site, scene):
+    username = scene.learner()
+    site.end_worker(signal.SIGTERM)
+    site.start_worker(TESTBED_RECEIVER_RAISES="1")
+    before = site.count_in_log("worker", f"Failed to send {AWARDED}")
+    scene.complete(username)
+    scene.settle()
+    assert scene.outcome(username) == ("succeeded", 0)
+    assert site.count_in_log("worker", f"Failed to send {AWARDED}") == before + 1
+    site.end_worker(signal.SIGTERM)
+    site.start_worker()
+
+    scene.finish("a receiver in the LMS raises", "receiver connected", lost=0, outcome="succeeded")
+
+
+def test_two_workers_award_at_once(site, scene):
+    username = scene.learner()
+    first = site.worker
+    second = site.start_worker(name="second-worker")
+    site.worker = first
+    scene.credentials_fault("hold_before", times=3)
+    scene.complete(username)
+    site.do("award_again", username=username)
+    site.do("award_again", username=username)
+    scene.wait_until_held(3)
+    site.credentials.clear()
+    site.wait_for_tasks()
+    second.popen.terminate()
+    second.popen.wait()
+    site.processes.forget(second)
+    assert scene.outcome(username) == ("succeeded", 0)
+
+    scene.finish(
+        "two workers process the same learner at once", "three tasks held at the POST", lost=0, outcome="succeeded"
+    )
+    assert ROWS[scene.name].duplicates == 2
+
+
+# The broker
+
+
+def test_broker_restarted(site, scene):
+    held, waiting = scene.learner(), scene.learner()
+    scene.credentials_fault("hold")
+    scene.complete(held)
+    scene.wait_until_held()
+    site.broker.stop()
+    site.broker.start()
+    scene.complete(waiting)
+    wait_for(lambda: scene.outcome(waiting)[0] == "succeeded", "the task that was published after the restart")
+    site.credentials.clear()
+    scene.settle()
+    assert scene.outcome(held) == scene.outcome(waiting) == ("succeeded", 0)
+
+    scene.finish("Celery broker restarted", "stopped, started, while awarding", lost=0, outcome="succeeded")
+
+
+def test_broker_down(site, scene):
+    username = scene.learner()
+    site.broker.stop()
+    scene.complete(username)
+    site.broker.start()
+    assert scene.outcome(username) == ("never published", 0)
+
+    scene.finish(
+        "Celery broker down when the course certificate is issued",
+        "stopped",
+        lost=1,
+        outcome="never published",
+        wrong_before=1,
+    )
+
+
+# Credentials
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500, 503])
+def test_credentials_answers(site, scene, status):
+    username = scene.learner()
+    scene.credentials_fault("status", status=status)
+    scene.complete(username)
+    scene.settle()
+    assert scene.applied() == 1
+    assert scene.outcome(username) == ("succeeded", 0)
+
+    scene.finish(f"Credentials answers {status}", "once", lost=1, outcome="succeeded, award skipped", wrong_before=1)
+
+
+def test_credentials_answers_429(site, scene):
+    username = scene.learner()
+    scene.credentials_fault("status", status=429, headers={"Retry-After": "1"}, times=2)
+    scene.complete(username)
+    scene.settle()
+    assert scene.applied() == 2
+    assert scene.outcome(username) == ("succeeded", 2)
+
+    scene.finish("Credentials answers 429", "twice", lost=0, outcome="succeeded after 2 retries")
+
+
+def test_credentials_closes(site, scene):
+    username = scene.learner()
+    scene.credentials_fault("close")
+    scene.complete(username)
+    scene.settle()
+    assert scene.applied() == 1
+    assert scene.outcome(username) == ("succeeded", 1)
+
+    scene.finish(
+        "Credentials closes the connection before answering", "once", lost=0, outcome="succeeded after 1 retry"
+    )
+
+
+def test_credentials_loses_the_response(site, scene):
+    awarded, revoked = scene.learner(), scene.learner("awarded")
+    scene.credentials_fault("lose_response", times=2)
+    scene.complete(awarded)
+    scene.revoke(revoked)
+    scene.settle()
+    assert scene.applied() == 2
+    assert scene.outcome(awarded) == scene.outcome(revoked, "revoke_program_certificates") == ("succeeded", 1)
+
+    scene.finish(
+        "Credentials accepts the POST and loses the response",
+        "for an award and a revocation",
+        lost=2,
+        outcome="succeeded after 1 retry",
+        note="the retry finds the certificate there",
+    )
+
+
+def test_credentials_slow(site, scene):
+    username = scene.learner()
+    scene.credentials_fault("delay", seconds=3)
+    scene.complete(username)
+    scene.settle()
+    assert scene.applied() == 1
+    assert scene.outcome(username) == ("succeeded", 0)
+
+    scene.finish("Credentials answers slowly", "after 3 s", lost=0, outcome="succeeded")
+
+
+# The learner
+
+
+def test_learner_without_profile(site, scene):
+    username = scene.learner(profile=False)
+    scene.complete(username)
+    scene.settle()
+    assert scene.outcome(username) == ("succeeded", 0)
+    [event] = scene.events()
+    assert event["data"]["program_certificate"]["user"]["pii"]["name"] == ""
+
+    scene.finish("learner without a profile row", "none created", lost=0, outcome="succeeded")
+
+
+def test_learner_renamed(site, scene):
+    username = scene.learner()
+    site.bus.stop()
+    scene.complete(username)
+    site.wait_for_tasks()
+    site.bus.start()
+    scene.settle()
+    assert scene.lost() == 1
+    new_username = f"{username}-renamed"
+    site.do("rename", username=username, new_username=new_username)
+    scene.gone.add(username)
+    scene.owed[new_username] = "awarded"
+
+    # Credentials has the certificate under the old name; asked under the new one it knows of none, and awards it.
+    summary = scene.finish(
+        "learner renamed between task and republish",
+        "bus stopped while awarding",
+        lost=1,
+        outcome="succeeded",
+        wrong_before=1,
+        note="republish skips the old name",
+    )
+    assert "skipped (learner unknown to the LMS): 1" in summary
+
+
+def test_learner_deleted(site, scene):
+    username = scene.learner()
+    site.bus.stop()
+    scene.complete(username)
+    site.wait_for_tasks()
+    site.bus.start()
+    scene.settle()
+    assert scene.lost() == 1
+    site.do("delete", username=username)
+    scene.gone.add(username)
+
+    summary = scene.finish(
+        "learner deleted between task and republish",
+        "bus stopped while awarding",
+        lost=0,
+        outcome="succeeded",
+        note="no event is owed about someone who is gone; republish skips them",
+    )
+    assert "skipped (learner unknown to the LMS): 1" in summary

@@ -1,0 +1,63 @@
+"""
+Tests that everyone can see which files are the change and which are the slice.
+"""
+
+import subprocess
+import tomllib
+
+from testbed.tests.conftest import ROOT
+
+SLICE = "# The slice: written for this repository, in place of the platform's file of this path."
+SLICE_WITH_CHANGE = "# The slice, with the change in it: "
+PLATFORM_FOLDERS = ("cms/", "common/", "lms/", "openedx/", "xmodule/")
+
+
+def tracked():
+    """List the files of the repository, also those not committed yet."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return [path for path in listing.splitlines() if (ROOT / path).exists()]
+
+
+def first_line(path):
+    """Read a file's first line; its second, if the first is for the shell."""
+    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+    return lines[1] if lines[0].startswith("#!") else lines[0]
+
+
+def test_each_platform_file_is_either_change_or_slice():
+    manifest = tomllib.loads((ROOT / "change.toml").read_text(encoding="utf-8"))
+    files = [path for path in tracked() if path.startswith(PLATFORM_FOLDERS)]
+    assert len(files) > 50
+
+    expected = {path: SLICE for path in files}
+    expected |= {path: SLICE_WITH_CHANGE for path in manifest["edits"]}
+    for path in manifest["files"]:
+        assert not first_line(path).startswith("# The slice"), path
+        del expected[path]
+    for path, mark in expected.items():
+        assert first_line(path).startswith(mark), path
+
+
+def test_the_manifest_is_checked_for_imports():
+    """Each Python file of the change is in one of the two import contracts."""
+    manifest = tomllib.loads((ROOT / "change.toml").read_text(encoding="utf-8"))
+    contracts = (ROOT / ".importlinter").read_text(encoding="utf-8").split()
+    for path in manifest["files"]:
+        if path.endswith(".py") and not path.endswith("__init__.py"):
+            assert path.removesuffix(".py").replace("/", ".") in contracts
+
+
+def test_the_change_to_the_tasks_is_an_import_and_two_calls():
+    lines = (ROOT / "openedx/core/djangoapps/programs/tasks.py").read_text(encoding="utf-8").splitlines()
+    names = ("emit_program_certificate_awarded", "emit_program_certificate_revoked")
+    assert [line.strip() for line in lines if any(name in line for name in names)] == [
+        f"from openedx.core.djangoapps.programs.events import {', '.join(names)}",
+        "emit_program_certificate_awarded(student, program_uuid)",
+        "emit_program_certificate_revoked(student, program_uuid)",
+    ]
