@@ -144,6 +144,17 @@ class Scene:
             self.settle()
         return username
 
+    def learner_whose_event_is_lost(self):
+        """Create a learner who completes the program while the bus is down."""
+        username = self.learner()
+        self.site.bus.stop()
+        self.complete(username)
+        self.site.wait_for_tasks()
+        self.site.bus.start()
+        self.settle()
+        assert self.lost() == 1
+        return username
+
     def complete(self, username):
         """Issue the last certificate, which completes the program."""
         self.begun[username] = len(self.site.tasks())
@@ -602,13 +613,7 @@ def test_learner_without_profile(site, scene):
 
 
 def test_learner_renamed(site, scene):
-    username = scene.learner()
-    site.bus.stop()
-    scene.complete(username)
-    site.wait_for_tasks()
-    site.bus.start()
-    scene.settle()
-    assert scene.lost() == 1
+    username = scene.learner_whose_event_is_lost()
     new_username = f"{username}-renamed"
     site.do("rename", username=username, new_username=new_username)
     scene.gone.add(username)
@@ -627,13 +632,7 @@ def test_learner_renamed(site, scene):
 
 
 def test_learner_deleted(site, scene):
-    username = scene.learner()
-    site.bus.stop()
-    scene.complete(username)
-    site.wait_for_tasks()
-    site.bus.start()
-    scene.settle()
-    assert scene.lost() == 1
+    username = scene.learner_whose_event_is_lost()
     site.do("delete", username=username)
     scene.gone.add(username)
 

@@ -21,7 +21,6 @@ from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM
 
 from common.djangoapps.student.tests.factories import UserFactory
 from openedx.core.djangoapps.credentials.tests.mixins import CredentialsApiConfigMixin
-from openedx.core.djangoapps.credentials.utils import get_credentials_api_base_url
 from openedx.core.djangoapps.programs.events import emit_program_certificate_revoked
 from openedx.core.djangolib.testing.utils import skip_unless_lms
 
@@ -31,6 +30,7 @@ PROGRAM = "1b0b0000-0000-4000-8000-000000000001"
 OTHER_PROGRAM = "1b0b0000-0000-4000-8000-000000000002"
 CREDENTIAL = "583f360c-0000-4000-8000-000000000001"
 MODIFIED = "2026-11-23T04:41:16Z"
+NOW = 1_795_408_876
 TOPIC = "learning-program-certificate-lifecycle"
 
 
@@ -75,9 +75,9 @@ class RepublishTestCase(CredentialsApiConfigMixin, TestCase):
 
     def setUp(self):
         super().setUp()
-        self.create_credentials_config()
+        config = self.create_credentials_config()
         self.service_user = UserFactory(username=settings.CREDENTIALS_SERVICE_USERNAME)
-        self.url = f"{get_credentials_api_base_url().rstrip('/')}/credentials/"
+        self.url = f"{config.internal_api_url.rstrip('/')}/credentials/"
         # Refuses every request that no test has prepared.
         self.api = responses.RequestsMock(assert_all_requests_are_fired=False)
         self.api.start()
@@ -357,6 +357,14 @@ class RepublishTests(RepublishTestCase):
         )
         assert self.logged("INFO") == ["Starting"]
 
+    @ddt.data(None, "many", -1)
+    def test_an_unusable_count_spoils_no_more_than_the_bar(self, count):
+        self.answer(json={"count": count, "next": None, "results": [credential("nobody")]})
+
+        assert self.run_command("--all") == summary(read=1, skipped=1)
+
+        assert self.logged("INFO")[1:] == ["Program certificates: 1 of 1 read, up to page 1 of list 1 of 1"]
+
     def test_tells_how_far_it_got_when_interrupted(self):
         UserFactory(username="learner")
         self.serve([credential("learner")] * 3, page_size=2)
@@ -403,7 +411,7 @@ class OptionsTests(RepublishTestCase):
         (["--all", "--usernames", "learner"], "--all contradicts --program-uuids and --usernames."),
         (["--all", "--program-uuids", PROGRAM], "--all contradicts --program-uuids and --usernames."),
         (["--program-uuids", PROGRAM, "private"], "--program-uuids: not uuids."),
-        (["--program-uuids", PROGRAM.replace("-", "_")], "--program-uuids: not uuids."),
+        (["--program-uuids", PROGRAM[:-2] + "_1"], "--program-uuids: not uuids."),
         (["--usernames", "private", ""], "--usernames: not usernames."),
         (["--usernames", "private\udcff"], "--usernames: not usernames."),
         (["--start-date", "private"], "--start-date: not an ISO 8601 time."),
@@ -465,11 +473,13 @@ class ReadingTests(RepublishTestCase):
         ("9" * 5000, [60]),
         ("soon", [60]),
         (None, [60]),
-        (http_date(0), []),
-        (http_date(2**35), [600]),
+        (http_date(NOW + 7), [7]),
+        (http_date(NOW - 7), []),
+        (http_date(NOW + 86400), [600]),
     )
     @ddt.unpack
     def test_waits_as_told_when_throttled(self, retry_after, pauses):
+        self.patch(f"{MODULE}.time.time", return_value=NOW)
         self.answer(status=429, json={}, headers={} if retry_after is None else {"Retry-After": retry_after})
         self.answer()
 
@@ -486,6 +496,7 @@ class ReadingTests(RepublishTestCase):
         {"body": "<html>private"},
         {"body": b"\xff\xfe\xfa"},
         {"body": "[" * 100_000},
+        {"body": "9" * 5000},
     )
     def test_retries_failures_that_may_pass(self, failure):
         failure.setdefault("json", None)
@@ -512,6 +523,7 @@ class ReadingTests(RepublishTestCase):
         )
         assert self.stdout.getvalue() == summary(read=1, awarded=1)
         assert len(self.api.calls) == 7
+        assert self.pauses == [1, 2, 4, 8, 16]
         assert "private" not in "".join(self.logs)
 
     def test_renews_the_token_when_it_has_expired(self):

@@ -18,7 +18,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import partial
@@ -47,7 +47,7 @@ MAX_TRIES = 6
 # Seconds to wait on a 429 without a usable Retry-After, and at most.
 DEFAULT_RETRY_AFTER = 60
 MAX_RETRY_AFTER = 600
-# Seconds.
+# Seconds between pages that --delay may ask for.
 MAX_DELAY = 3600
 
 BAR_WIDTH = 30
@@ -143,8 +143,8 @@ class Command(BaseCommand):
         Raises:
             CommandError: One is unusable, or they contradict each other.
         """
-        program_uuids = _parse_option(options, "program_uuids", _parse_each(_parse_uuid), "not all are uuids")
-        usernames = _parse_option(options, "usernames", _parse_each(_parse_username), "not all are usernames")
+        program_uuids = _parse_option(options, "program_uuids", partial(_parse_each, _parse_uuid), "not uuids")
+        usernames = _parse_option(options, "usernames", partial(_parse_each, _parse_username), "not usernames")
         self.start = _parse_option(options, "start_date", partial(_parse_time, default=UTC), "not an ISO 8601 time")
         self.end = _parse_option(options, "end_date", partial(_parse_time, default=UTC), "not an ISO 8601 time")
         self.delay = _parse_option(options, "delay", _parse_delay, f"not a number from 0 to {MAX_DELAY}")
@@ -195,7 +195,8 @@ class Command(BaseCommand):
         total = max(total if isinstance(total, int) else 0, read, 1)
         if self.stdout.isatty():
             bar = "#" * (BAR_WIDTH * read // total)
-            self.stdout.write(f"\r[{bar:.<{BAR_WIDTH}}] {read} of {total}, {self.listing}", ending="")
+            # The escape sequence clears what is left of a longer line.
+            self.stdout.write(f"\r[{bar:.<{BAR_WIDTH}}] {read} of {total}, {self.listing}\033[K", ending="")
             self.stdout.flush()
         else:
             LOGGER.info(f"Program certificates: {read} of {total} read, up to page {page} of {self.listing}")
@@ -261,9 +262,9 @@ class CertificateReader:
         if link is None:
             return None
         try:
-            here, there = urlsplit(self.url), urlsplit(urljoin(self.url, link))
-            [following] = map(int, parse_qs(there.query)["page"])
-            if following > page and (there.netloc, there.path) == (here.netloc, here.path):
+            url = urljoin(self.url, link)
+            [following] = map(int, parse_qs(urlsplit(url).query)["page"])
+            if following > page and _get_host_and_path(url) == _get_host_and_path(self.url):
                 return following
         except UNUSABLE:
             pass
@@ -309,6 +310,12 @@ class CertificateReader:
                 LOGGER.warning(f"Failed to read page {page}: {problem}; trying again in {pause} s")
                 _sleep(pause)
         raise CredentialsError(f"page {page}: {problem}, {MAX_TRIES} times")
+
+
+def _get_host_and_path(url: str) -> tuple[str, str]:
+    """Return what tells two URLs apart, for which a standard port may be written or not."""
+    parts = urlsplit(url)
+    return parts.netloc.lower().removesuffix(":80").removesuffix(":443"), parts.path
 
 
 def _get_retry_after(response: requests.Response) -> int:
@@ -391,9 +398,12 @@ def _parse_option(options: dict, name: str, parse: Callable, problem: str) -> ob
         raise CommandError(f"--{name.replace('_', '-')}: {problem}.") from None
 
 
-def _parse_each(parse: Callable) -> Callable:
-    """Return a function that parses a list and drops repetitions."""
-    return lambda values: list(dict.fromkeys(map(parse, values)))
+def _parse_each(parse: Callable, values: Iterable) -> list:
+    """Parse all values, and drop repetitions. There has to be one: no value at all would not narrow anything."""
+    parsed = list(dict.fromkeys(map(parse, values)))
+    if not parsed:
+        raise ValueError
+    return parsed
 
 
 # The functions below raise one of UNUSABLE for a value that they cannot use.
