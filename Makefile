@@ -37,6 +37,7 @@ apply: $(INSTALLED)  ## carry the change into a checkout of the platform (PLATFO
 
 quality: $(INSTALLED)  ## ruff, migrations, imports, annotations
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/python manage.py lms makemigrations --check --dry-run
 	$(BIN)/python manage.py cms check
 	$(BIN)/lint-imports --no-cache --no-logo

@@ -85,9 +85,7 @@ def enrol(username, course_run, mode):
 
     from common.djangoapps.student.models import CourseEnrollment
 
-    CourseEnrollment.objects.create(
-        user=_user(username), course_id=CourseKey.from_string(course_run), mode=mode
-    )
+    CourseEnrollment.objects.create(user=_user(username), course_id=CourseKey.from_string(course_run), mode=mode)
 
 
 @action
@@ -113,9 +111,9 @@ def invalidate(username, course_run):
 
     from lms.djangoapps.certificates.models import GeneratedCertificate
 
-    GeneratedCertificate.objects.get(
-        user=_user(username), course_id=CourseKey.from_string(course_run)
-    ).invalidate(source="testbed")
+    GeneratedCertificate.objects.get(user=_user(username), course_id=CourseKey.from_string(course_run)).invalidate(
+        source="testbed"
+    )
 
 
 @action

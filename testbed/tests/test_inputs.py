@@ -162,8 +162,6 @@ def test_course_runs(write):
 
 
 def test_shipped_files():
-    awards, revocations = expected_events(
-        read_programs(DATA / "programs.json"), read_learners(DATA / "learners.json")
-    )
+    awards, revocations = expected_events(read_programs(DATA / "programs.json"), read_learners(DATA / "learners.json"))
 
     assert (len(awards), len(revocations)) == (3, 1)

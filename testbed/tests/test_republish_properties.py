@@ -86,27 +86,30 @@ RECORDS = spoiled(
 GOOD_LINKS = ["{url}?page={number}", "{url}?page={number}&type=program", "?page={number}", None]
 BAD_LINKS = st.one_of(
     st.integers(-1, 9).map(lambda number: f"{{url}}?page={number}"),
-    st.sampled_from([
-        "",
-        "?page=2",
-        "//evil.example.com/api/v2/credentials/?page=2",
-        "http://{host}@evil.example.com/api/v2/credentials/?page=2",
-        "https://user:password@{host}/api/v2/credentials/?page=2",
-        "https://{host}.evil.example.com/api/v2/credentials/?page=2",
-        "https://evil.example.com\\@{host}/api/v2/credentials/?page=2",
-        "https://{host}:444/api/v2/credentials/?page=2",
-        "ftp://{host}/api/v2/credentials/?page=2",
-        "https://{host}/api/v2/credentials/../users/?page=2",
-        "https://[::1/?page=2",
-        "{url}?page=2&page=3",
-        "{url}?page=２",
-    ]),
+    st.sampled_from(
+        [
+            "",
+            "?page=2",
+            "//evil.example.com/api/v2/credentials/?page=2",
+            "http://{host}@evil.example.com/api/v2/credentials/?page=2",
+            "https://user:password@{host}/api/v2/credentials/?page=2",
+            "https://{host}.evil.example.com/api/v2/credentials/?page=2",
+            "https://evil.example.com\\@{host}/api/v2/credentials/?page=2",
+            "https://{host}:444/api/v2/credentials/?page=2",
+            "ftp://{host}/api/v2/credentials/?page=2",
+            "https://{host}/api/v2/credentials/../users/?page=2",
+            "https://[::1/?page=2",
+            "{url}?page=2&page=3",
+            "{url}?page=２",
+        ]
+    ),
 )
 LINKS = st.integers(0, 5).flatmap(lambda number: st.sampled_from(GOOD_LINKS) if number else BAD_LINKS)
 PAGES = spoiled(count=st.integers(-1, 99), next=LINKS, results=st.lists(RECORDS, max_size=4))
 REFUSALS = st.builds(
     lambda status, retry_after: {
-        "status": status, "headers": {"Retry-After": retry_after, "Location": "https://evil.example.com/"}
+        "status": status,
+        "headers": {"Retry-After": retry_after, "Location": "https://evil.example.com/"},
     },
     st.sampled_from([201, 301, 302, 400, 401, 403, 404, 429, 500, 503]),
     st.integers().map(str) | st.text(st.characters(codec="ascii", categories=["L", "N", "P"])),

@@ -318,9 +318,7 @@ def test_all_pages_are_read(credentials_config):
 
 @httpretty.activate(allow_net_connect=False)
 def test_errors_are_swallowed_unless_asked_for(credentials_config):
-    httpretty.register_uri(
-        httpretty.GET, "https://credentials-internal.example.com/api/v2/credentials/", status=500
-    )
+    httpretty.register_uri(httpretty.GET, "https://credentials-internal.example.com/api/v2/credentials/", status=500)
     user = UserFactory()
 
     assert get_credentials(user) == []

@@ -9,9 +9,7 @@ from urllib.parse import urljoin
 log = logging.getLogger(__name__)
 
 
-def get_api_data(
-    api_config, resource, api_client, base_api_url, querystring=None, raise_on_error=False
-):
+def get_api_data(api_config, resource, api_client, base_api_url, querystring=None, raise_on_error=False):
     """
     Read all pages of a resource.
 

@@ -26,6 +26,4 @@ def is_learner_records_enabled_for_org(org):
     Returns:
         bool: True if so.
     """
-    return configuration_helpers.get_value_for_org(
-        org, "ENABLE_LEARNER_RECORDS", ENABLE_LEARNER_RECORDS.is_enabled()
-    )
+    return configuration_helpers.get_value_for_org(org, "ENABLE_LEARNER_RECORDS", ENABLE_LEARNER_RECORDS.is_enabled())

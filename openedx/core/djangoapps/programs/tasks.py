@@ -166,9 +166,7 @@ def revoke_program_certificate(client, username, program_uuid):
     ).raise_for_status()
 
 
-def post_course_certificate(
-    client, username, certificate: GeneratedCertificateData, date_override=None, org=None
-):
+def post_course_certificate(client, username, certificate: GeneratedCertificateData, date_override=None, org=None):
     """
     Send the state of a course certificate to Credentials.
 

@@ -100,19 +100,21 @@ class RepublishTestCase(CredentialsApiConfigMixin, TestCase):
 
     def serve(self, records, page_size=20):
         """Answer every request with the page of the records that it asks for."""
+
         def answer(request):
             params = request.params
             self.assertEqual(params["type"], "program")
             self.assertNotIn("status", params)
             self.assertNotIn("only_visible", params)
             matching = [
-                record for record in records
+                record
+                for record in records
                 if params.get("username") in (None, record["username"])
                 and params.get("program_uuid") in (None, record["credential"]["program_uuid"])
             ]
             page = int(params["page"])
             link = f"{self.url}?page={page + 1}&type=program" if len(matching) > page * page_size else None
-            results = matching[(page - 1) * page_size:page * page_size]
+            results = matching[(page - 1) * page_size : page * page_size]
             return 200, {}, json.dumps({"count": len(matching), "next": link, "results": results})
 
         self.api.add_callback(responses.GET, self.url, answer)
@@ -212,7 +214,8 @@ class RepublishTests(RepublishTestCase):
         assert output == summary(read=2, awarded=2)
         assert len(self.api.calls) == 2
         assert {(event[1].user.pii.username, event[1].program.uuid) for event in self.events} == {
-            ("learner1", PROGRAM), ("learner3", PROGRAM)
+            ("learner1", PROGRAM),
+            ("learner3", PROGRAM),
         }
 
     @ddt.data(
