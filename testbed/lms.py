@@ -125,6 +125,14 @@ def award_again(username):
 
 
 @action
+def revoke_again(username, course_run):
+    """Start the revocation task by itself."""
+    from openedx.core.djangoapps.programs.tasks import revoke_program_certificates
+
+    revoke_program_certificates.delay(username, course_run)
+
+
+@action
 def command(name, options):
     """Call a management command; return what it printed and the error it ended with, if any."""
     from django.core.management import CommandError, call_command

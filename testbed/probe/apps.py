@@ -5,6 +5,7 @@ Connects what the environment asks for.
 import json
 import os
 import signal
+import time
 from functools import partial
 
 from django.apps import AppConfig
@@ -95,7 +96,7 @@ def _record_tasks(path):
     from celery import signals
 
     def record(state, task, task_id, **extra):
-        append(path, {"state": state, "task": task.rpartition(".")[2], "id": task_id, **extra})
+        append(path, {"state": state, "task": task.rpartition(".")[2], "id": task_id, "at": time.time(), **extra})
 
     def published(sender, headers, body, **kwargs):
         record("published", sender, headers["id"], retries=headers["retries"], args=body[0])

@@ -92,5 +92,5 @@ def pytest_terminal_summary(terminalreporter):
     """Print the fault suite's table, if it ran."""
     if ROWS:
         terminalreporter.section("faults")
-        for line in render(sorted(ROWS.values(), key=lambda row: row.fault)):
+        for line in render(sorted(ROWS.values(), key=lambda row: row.fault.lower())):
             terminalreporter.write_line(line)

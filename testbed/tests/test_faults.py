@@ -123,7 +123,7 @@ class Scene:
         self.numbers = itertools.count(1)
         self.owed = {}  # username -> status
         self.gone = set()  # usernames that the LMS knows no more; no event about them is owed
-        self.platform_command = ""
+        self.note = ""
         self.fault_id = None
         self.begun = {}  # username -> how many task records there were before the fault
 
@@ -211,6 +211,13 @@ class Scene:
         retries = sum(record["id"] == task_id and record["retries"] > 0 for record in published)
         return next((state for state in states if state in FINAL_STATES), "running"), retries
 
+    def seconds(self, username):
+        """Return how many seconds the award task of a learner took since the fault."""
+        records = self.site.tasks()[self.begun[username] :]
+        [task_id] = {record["id"] for record in records if record["task"] == "award_program_certificates"}
+        times = {record["state"]: record["at"] for record in records if record["id"] == task_id}
+        return times["succeeded"] - times["started"]
+
     def events(self):
         """list[dict]: the events about this scene's learners, as consumed."""
         return [event for event in self.site.events() if _username(event).startswith(f"{self.name}-")]
@@ -246,8 +253,15 @@ class Scene:
 
     def backpopulate(self):
         """Run the platform's command that brings lost award tasks back."""
-        self.platform_command = f"lost by the platform: `{BACKPOPULATE} --commit` first"
+        self.note = f"the platform lost the award: `{BACKPOPULATE} --commit` first"
         self.site.do("command", name=BACKPOPULATE, options={"commit": True, "usernames": list(self.owed)})
+        self.settle()
+
+    def revoke_again(self):
+        """Start lost revocation tasks again, for which the platform has no command."""
+        self.note = "the platform lost the revocation: `revoke_program_certificates.delay(...)` in its shell first"
+        for username in self.owed:
+            self.site.do("revoke_again", username=username, course_run=LAST_RUN)
         self.settle()
 
     def republish(self, **options):
@@ -261,7 +275,7 @@ class Scene:
         self.settle()
         return done["output"]
 
-    def finish(self, fault, injected, *, lost, outcome, wrong_before=0, note=""):
+    def finish(self, fault, injected, *, lost, outcome, wrong_before=0, repair=None, note=""):
         """
         Republish, check, and add the row.
 
@@ -270,14 +284,15 @@ class Scene:
             injected (str): how it was brought about.
             lost (int): how many events must have been lost before the republish run.
             outcome (str): what became of the task, for the table.
-            wrong_before (int): how many certificates the platform itself has got wrong, until its own command.
+            wrong_before (int): how many certificates the platform itself has got wrong.
+            repair (callable): what mends those. Defaults to ``backpopulate``.
             note (str): more for the table.
         """
         self.settle()
         lost_before, wrong, duplicates = self.lost(), self.wrong(), self.duplicates()
         assert (lost_before, wrong) == (lost, wrong_before)
         if wrong_before:
-            self.backpopulate()
+            (repair or self.backpopulate)()
         summary = self.republish()
         row = Row(
             fault=fault,
@@ -287,7 +302,7 @@ class Scene:
             lost=lost_before,
             lost_after=self.lost(),
             duplicates=duplicates,
-            note="; ".join(filter(None, [self.platform_command, note])),
+            note="; ".join(filter(None, [self.note, note])),
         )
         ROWS[self.name] = row
         assert (row.wrong, row.lost_after) == (0, 0)
@@ -356,7 +371,7 @@ def test_bus_silent(site, scene):
         "bus accepts and never answers",
         "SIGSTOP",
         lost=scene.lost(),
-        outcome=f"succeeded, delayed by time-outs of {BUS_TIMEOUT} s",
+        outcome=f"succeeded after {scene.seconds(username):.1f} s, with time-outs of {BUS_TIMEOUT} s",
         note="lost or late, as the server pleases",
     )
 
@@ -543,6 +558,24 @@ def test_credentials_answers(site, scene, status):
     assert scene.outcome(username) == ("succeeded", 0)
 
     scene.finish(f"Credentials answers {status}", "once", lost=1, outcome="succeeded, award skipped", wrong_before=1)
+
+
+def test_credentials_refuses_a_revocation(site, scene):
+    username = scene.learner("awarded")
+    scene.credentials_fault("status", status=503)
+    scene.revoke(username)
+    scene.settle()
+    assert scene.applied() == 1
+    assert scene.outcome(username, "revoke_program_certificates") == ("succeeded", 0)
+
+    scene.finish(
+        "Credentials answers 503 to a revocation",
+        "once",
+        lost=1,
+        outcome="succeeded, revocation skipped",
+        wrong_before=1,
+        repair=scene.revoke_again,
+    )
 
 
 def test_credentials_answers_429(site, scene):

@@ -3,9 +3,11 @@ Tests that everyone can see which files are the change and which are the slice.
 """
 
 import subprocess
+import sys
 import tomllib
 
 from testbed.tests.conftest import ROOT
+from testbed.tests.fault_table import HEADER
 
 SLICE = "# The slice: written for this repository, in place of the platform's file of this path."
 SLICE_WITH_CHANGE = "# The slice, with the change in it: "
@@ -61,3 +63,23 @@ def test_the_change_to_the_tasks_is_an_import_and_two_calls():
         "emit_program_certificate_awarded(student, program_uuid)",
         "emit_program_certificate_revoked(student, program_uuid)",
     ]
+
+
+def test_the_documented_faults_are_those_of_the_suite():
+    listing = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "fault", "testbed/tests/test_faults.py"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    tests = [line for line in listing.splitlines() if "::test_" in line]
+    lines = (ROOT / "docs/faults.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    header, documented = rows[0], rows[1:]
+
+    assert tuple(header) == HEADER
+    assert len(documented) == len(tests) > 20
+    for row in documented:
+        cells = dict(zip(header, row, strict=True))
+        assert (cells["certificates wrong"], cells["lost after republish"]) == ("0", "0")
