@@ -11,7 +11,7 @@ All or nothing: every edit is computed first. What this script does not recognis
 the file and the place, and exit code 2. A checkout that carries the change already is left as it is. Refused as well:
 
 - a file with uncommitted work in it, unless it already is what it would become;
-- an entry in ``EVENT_BUS_PRODUCER_CONFIG`` that is there with other contents (enabled, say): somebody decided that;
+- an entry in ``EVENT_BUS_PRODUCER_CONFIG`` that is there with another topic or key; one that is enabled there stays so;
 - a path that leads over a symbolic link.
 
 A new file that the checkout has in another version, committed, is replaced: an earlier version of the change.

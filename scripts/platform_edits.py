@@ -314,6 +314,8 @@ def edit_settings(module: cst.Module, own: cst.Module) -> cst.Module:
     """
     Add those of the two disabled entries that are missing to the producer configuration.
 
+    One that is there may be enabled: that is somebody's decision, and stays. Its topic and key have to be ours.
+
     Args:
         module: The checkout's settings.
         own: This repository's settings, which have the entries.
@@ -331,8 +333,8 @@ def edit_settings(module: cst.Module, own: cst.Module) -> cst.Module:
         if event_type not in entries:
             code = own.code_for_node(wanted.with_changes(comma=cst.Comma()))
             missing.append(textwrap.dedent(indentation(own_config) + code))
-        elif literal(module, entries[event_type].value) != literal(own, wanted.value):
-            raise Refusal(SETTINGS, event_type, "this entry is there already, with other contents, and left to you")
+        elif key_fields(module, entries[event_type].value) != key_fields(own, wanted.value):
+            raise Refusal(SETTINGS, event_type, "this entry is there already, with another topic or key: left to you")
     return module.deep_replace(config, append_entries(module, config, missing)) if missing else module
 
 
@@ -374,11 +376,18 @@ def key_of(element: cst.BaseDictElement) -> str | None:
     return key.raw_value if isinstance(key, cst.SimpleString) else None
 
 
-def literal(module: cst.Module, value: cst.BaseExpression) -> object:
-    """Return what an expression stands for, None if it is more than a literal."""
+def key_fields(module: cst.Module, value: cst.BaseExpression) -> dict[str, str] | None:
+    """Return topic -> key field of an entry, whatever its ``enabled`` is; None if it has another form."""
     try:
-        return ast.literal_eval(module.code_for_node(value))
-    except (ValueError, TypeError, SyntaxError):
+        topics = ast.parse(module.code_for_node(value).strip(), mode="eval").body
+        entry = {}
+        for topic, fields in zip(topics.keys, topics.values, strict=True):
+            values = {ast.literal_eval(key): field for key, field in zip(fields.keys, fields.values, strict=True)}
+            values.pop("enabled")
+            [(_name, key_field)] = values.items()
+            entry[ast.literal_eval(topic)] = ast.literal_eval(key_field)
+        return entry
+    except (AttributeError, KeyError, ValueError, TypeError, SyntaxError):
         return None
 
 

@@ -215,7 +215,7 @@ def test_unknown_shapes_are_refused_as_a_whole(change, make_checkout, capsys, op
     assert_refused(root, capsys, f"{TASKS}: whole file: not valid Python", *options)
 
 
-def test_an_enabled_entry_is_refused(change, make_checkout, capsys):
+def test_an_enabled_entry_stays_enabled(change, make_checkout, capsys):
     root = make_checkout()
     assert apply_to_platform.main([str(root)]) == 0
     capsys.readouterr()
@@ -224,7 +224,9 @@ def test_an_enabled_entry_is_refused(change, make_checkout, capsys):
     text = text[:start] + text[start:].replace('"enabled": False', '"enabled": True', 1)
     write_file(root, SETTINGS, text.encode())
     commit(root)
-    assert_refused(root, capsys, f"{SETTINGS}: {EVENT_TYPES[0]}: .*with other contents")
+    assert apply_to_platform.main([str(root)]) == 0
+    assert "nothing to change" in capsys.readouterr().out
+    assert (root / SETTINGS).read_text() == text
 
 
 @pytest.mark.parametrize("path", EDITS)

@@ -464,13 +464,26 @@ def test_entries_that_are_there_are_left():
     assert settings(without_second) == edited
 
 
+@pytest.mark.parametrize("value", ["True", "Derived(_should_send_certificate_events)"])
+def test_an_entry_that_is_enabled_stays_so(value):
+    edited = settings(fixture("settings_s2"))
+    lines = own_entry_lines()
+    without_second = replaced(edited, "".join(lines[len(lines) // 2 :]), "")
+    start = without_second.index(EVENT_TYPES[0])
+    enabled = without_second[:start] + without_second[start:].replace('"enabled": False', f'"enabled": {value}', 1)
+
+    both = settings(enabled)
+
+    assert both == edited[:start] + edited[start:].replace('"enabled": False', f'"enabled": {value}', 1)
+    assert settings(both) == both
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('"enabled": False', '"enabled": True'),
-        ('"enabled": False', '"enabled": Derived(_should_send_certificate_events)'),
         ("program_certificate.program.uuid", "program_certificate.uuid"),
         ('    "learning-program-certificate-lifecycle"', '    "my-topic"'),
+        ('"enabled": False', '"disabled": True'),
     ],
 )
 def test_an_entry_with_other_contents_is_refused(old, new):
