@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import re
+import weakref
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
@@ -283,6 +284,27 @@ class RepublishProperties(CredentialsApiConfigMixin, TestCase):
         assert {url.split("?")[0] for url in urls} == {self.url}
         assert PRIVATE not in f"{error}{output}{log}"
         assert all(0 < call.args[0] <= 600 for call in self.sleep.call_args_list)
+
+    def test_memory_does_not_grow_with_pages(self):
+        pages, alive = 100, []
+
+        class Page(dict):
+            """A dict that can be referred to weakly."""
+
+        def get(page, query):
+            alive.append(sum(reference() is not None for reference in references))
+            link = f"?page={page + 1}" if page < pages else None
+            answer = Page(count=pages, next=link, results=[{"username": PRIVATE}] * 20)
+            references.append(weakref.ref(answer))
+            return answer
+
+        references = []
+        with mock.patch(f"{MODULE}.CertificateReader._get", side_effect=get):
+            _error, output, _log, _urls = self.run_command(lambda api: None, all=True)
+
+        assert SUMMARY.match(output).group(1) == str(pages * 20)
+        assert len(alive) == pages
+        assert max(alive) <= 2  # the page that was just read, and the one before
 
     @settings(SETTINGS, max_examples=50)
     @given(data=st.data())

@@ -16,7 +16,6 @@ class CourseMode(models.Model):
     )
     mode_slug = models.CharField(max_length=100)
     mode_display_name = models.CharField(max_length=255)
-    min_price = models.IntegerField(default=0)
     currency = models.CharField(default="usd", max_length=8)
 
     HONOR = "honor"

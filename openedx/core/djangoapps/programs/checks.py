@@ -21,7 +21,7 @@ def check_event_bus_producer(app_configs, **kwargs):
     enabled = [
         signal.event_type
         for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED)
-        for topic in settings.EVENT_BUS_PRODUCER_CONFIG.get(signal.event_type, {}).values()
+        for topic in getattr(settings, "EVENT_BUS_PRODUCER_CONFIG", {}).get(signal.event_type, {}).values()
         if topic["enabled"]
     ]
     if not enabled:

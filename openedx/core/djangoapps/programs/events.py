@@ -8,6 +8,7 @@ Both are bystanders: whatever goes wrong in them is reported and returned, never
 repeat what Credentials has already stored. See docs/decisions/0001-program-certificate-events.rst.
 """
 
+import contextlib
 import logging
 from datetime import datetime
 from uuid import UUID
@@ -89,7 +90,9 @@ def _emit(
         LOGGER.error(
             f"Failed to send {signal.event_type} for user {user.id} in program {program_uuid}: {type(exc).__name__}"
         )
-        record_exception()
+        # The monitoring system may be what is broken.
+        with contextlib.suppress(Exception):
+            record_exception()
         return False
     return True
 

@@ -3,10 +3,11 @@ Tests of the system checks.
 """
 
 import ddt
-from django.core.checks import run_checks
+from django.core.checks import registry
 from django.test import TestCase, override_settings
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
+from openedx.core.djangoapps.programs.checks import check_event_bus_producer
 from openedx.core.djangolib.testing.utils import skip_unless_lms
 
 
@@ -24,9 +25,12 @@ class EventBusProducerCheckTests(TestCase):
     """Events that are enabled need a producer."""
 
     def warnings(self, **settings):
-        """Run the checks and return the texts of this application's warnings."""
+        """Run the check and return the texts of its warnings."""
         with override_settings(**settings):
-            return [message.msg for message in run_checks() if message.id == "programs.W001"]
+            return [message.msg for message in check_event_bus_producer(app_configs=None)]
+
+    def test_is_registered(self):
+        assert check_event_bus_producer in registry.registry.get_checks()
 
     @ddt.data(None, "", "no_such_module.create_producer", "django.no_such_attribute", "nonsense")
     def test_unusable_producer(self, producer):

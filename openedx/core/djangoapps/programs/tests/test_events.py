@@ -46,6 +46,7 @@ class EventsTestCase(TestCase):
 
     def connect(self, signal, receiver):
         """Connect a receiver until the end of the test."""
+        signal.enable()  # a test that isolates itself from events may have left it disabled
         signal.connect(receiver)
         self.addCleanup(signal.disconnect, receiver)
 
@@ -136,6 +137,11 @@ class EmitterTests(EventsTestCase):
     def test_send_event_that_raises(self, emit, signal, _status):
         with mock.patch.object(signal, "send_event", side_effect=ConnectionError("learner is unreachable")):
             self.assert_reports_failure(emit, signal, "ConnectionError")
+
+    def test_monitoring_that_raises(self):
+        with mock.patch(f"{EVENTS_MODULE}.record_exception", side_effect=RuntimeError):
+            with mock.patch.object(PROGRAM_CERTIFICATE_AWARDED, "send_event", side_effect=ConnectionError):
+                assert emit_program_certificate_awarded(self.user, PROGRAM_UUID) is False
 
     def assert_reports_failure(self, emit, signal, error):
         """The failure is returned, recorded and logged in one line, without personal data."""

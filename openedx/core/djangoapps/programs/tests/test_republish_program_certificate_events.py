@@ -85,6 +85,7 @@ class RepublishTestCase(CredentialsApiConfigMixin, TestCase):
         self.sleep = self.patch(f"{MODULE}.time.sleep")
         self.events = []
         for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
+            signal.enable()  # a test that isolates itself from events may have left it disabled
             signal.connect(self.receive)
             self.addCleanup(signal.disconnect, self.receive)
 
@@ -272,7 +273,9 @@ class RepublishTests(RepublishTestCase):
     @ddt.data(1, 20)
     def test_looks_learners_up_in_one_query_a_page(self, learners):
         for number in range(learners):
-            UserFactory(username=f"learner{number}", profile=number % 2 == 0)
+            user = UserFactory(username=f"learner{number}")
+            if number % 2:
+                user.profile.delete()
         self.answer(*[credential(f"learner{number}") for number in range(learners)])
         self.patch(f"{MODULE}.get_credentials_api_client", return_value=requests.Session())
         self.patch(f"{MODULE}._get_service_user", return_value=self.service_user)
@@ -289,6 +292,7 @@ class RepublishTests(RepublishTestCase):
         {"username": " "},
         {"username": "lone surrogate \ud800"},
         {"username": "nul \0"},
+        {"username": ""},
         {"credential": None},
         {"credential": {}},
         {"credential": {"program_uuid": "no uuid"}},
@@ -566,13 +570,6 @@ class ReadingTests(RepublishTestCase):
         assert "page 1: the answer is not a page of results." in self.run_failing("--all")
 
     @ddt.data(
-        "https://elsewhere.example.com/api/v2/credentials/?page=2",
-        "//elsewhere.example.com/api/v2/credentials/?page=2",
-        "{url}@elsewhere.example.com/?page=2",
-        "https://user:password@{host}/api/v2/credentials/?page=2",
-        "https://{host}:8443/api/v2/credentials/?page=2",
-        "https://{host}/api/v2/users/?page=2",
-        "file:///etc/passwd?page=2",
         "https://[bad/?page=2",
         "{url}",
         "{url}?page=1",
@@ -588,13 +585,13 @@ class ReadingTests(RepublishTestCase):
         ["{url}?page=2"],
         {},
     )
-    def test_stops_at_a_link_that_leads_elsewhere(self, link):
+    def test_stops_at_a_link_to_no_later_page(self, link):
         if isinstance(link, str):
-            link = link.format(url=self.url, host=self.url.split("/")[2])
+            link = link.format(url=self.url)
         UserFactory(username="learner")
         self.answer(credential("learner"), link=link)
 
-        assert "page 1: its link to the next page leads elsewhere." in self.run_failing("--all")
+        assert "page 1: its link does not lead to a later page." in self.run_failing("--all")
 
         assert self.stdout.getvalue() == summary(read=1, awarded=1)
         assert len(self.api.calls) == 1
@@ -602,13 +599,13 @@ class ReadingTests(RepublishTestCase):
     @ddt.data(
         "?page=2",
         "/api/v2/credentials/?page=2&username=other",
-        "http://{host}/api/v2/credentials/?page=2",
-        "https://{host}:443/api/v2/credentials/?page=2",
-        "https://{HOST}/api/v2/credentials/?page=2",
+        "https://elsewhere.example.com/api/v2/credentials/?page=2",
+        "//elsewhere.example.com/api/v2/credentials/?page=2",
+        "https://user:password@elsewhere.example.com:8443/?page=2",
+        "file:///etc/passwd?page=2",
     )
-    def test_follows_a_link_on_the_configured_host_by_its_number_alone(self, link):
-        host = self.url.split("/")[2]
-        self.answer(link=link.format(host=host, HOST=host.upper()))
+    def test_follows_a_link_by_its_number_alone(self, link):
+        self.answer(link=link)
         self.answer()
 
         self.run_command("--usernames", "learner")

@@ -5,11 +5,8 @@ An event that never reached the event bus is gone: the bus's producers log their
 though, keeps every program certificate with its status. The command reads them there and announces each as it stands
 now, with its last change (``modified``) as the event's ``time``.
 
-Consumers take no harm from repeats, nor from a run beside live traffic, if they keep, for each learner and program, the
-event with the latest ``time`` (of two with the same time, the one that came last). The rule's resolution is limited:
-``modified`` has whole seconds, while a live event has the LMS's time of Credentials' answer. It is right about two
-changes of a certificate if the second came at least one second plus that lag (latency, and the difference of the two
-clocks) after the first. Any closer, and if only this command announced the second, the first may look later.
+Repeats, and a run beside live traffic, are harmless to consumers that keep, for each learner and program, the event
+with the latest ``time``. docs/how_tos/publish-program-certificate-events.rst has this rule, and its limit.
 
 Credentials guarantees no order, so that a certificate can slip to a page that was read already. The next run finds it.
 """
@@ -249,26 +246,26 @@ class CertificateReader:
             yield page, answer
             page = self._next_page(page, answer["next"])
 
-    def _next_page(self, page: int, link: object) -> int | None:
+    @staticmethod
+    def _next_page(page: int, link: object) -> int | None:
         """
         Find the number of the page that a page's ``next`` leads to.
 
-        Nothing else is taken from the link, so that no request leaves the configured host. Its scheme may differ, as
-        it does behind a proxy that ends TLS. Numbers have to grow, so that pages cannot go round in circles.
+        Nothing else is taken from the link: no request leaves the configured host, and a host or path that a proxy has
+        rewritten does no harm. Numbers have to grow, so that pages cannot go round in circles.
 
         Raises:
-            CredentialsError: The link leads elsewhere.
+            CredentialsError: The link leads to no later page.
         """
         if link is None:
             return None
         try:
-            url = urljoin(self.url, link)
-            [following] = map(int, parse_qs(urlsplit(url).query)["page"])
-            if following > page and _get_host_and_path(url) == _get_host_and_path(self.url):
+            [following] = map(int, parse_qs(urlsplit(str(link)).query)["page"])
+            if following > page:
                 return following
         except UNUSABLE:
             pass
-        raise CredentialsError(f"page {page}: its link to the next page leads elsewhere")
+        raise CredentialsError(f"page {page}: its link does not lead to a later page")
 
     def _get(self, page: int, query: dict) -> object:
         """
@@ -310,12 +307,6 @@ class CertificateReader:
                 LOGGER.warning(f"Failed to read page {page}: {problem}; trying again in {pause} s")
                 _sleep(pause)
         raise CredentialsError(f"page {page}: {problem}, {MAX_TRIES} times")
-
-
-def _get_host_and_path(url: str) -> tuple[str, str]:
-    """Return what tells two URLs apart, for which a standard port may be written or not."""
-    parts = urlsplit(url)
-    return parts.netloc.lower().removesuffix(":80").removesuffix(":443"), parts.path
 
 
 def _get_retry_after(response: requests.Response) -> int:
@@ -419,9 +410,10 @@ def _parse_uuid(value: object) -> UUID:
 
 
 def _parse_username(value: object) -> str:
-    """Check a username. A NUL or a lone surrogate, for one, would break the query for its whole page."""
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+    """Check a username. A NUL or a lone surrogate would break the query for its whole page."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError
+    value.encode()  # UnicodeEncodeError is a ValueError
     return value
 
 
