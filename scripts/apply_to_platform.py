@@ -5,7 +5,8 @@ Carry the change into a checkout of openedx-platform (formerly edx-platform): co
 
 ``change.toml`` lists the new files and the files to edit; the two settings entries are taken from this repository's own
 ``lms/envs/common.py``. Supported are the releases whose tasks live in ``programs/tasks.py`` and call Credentials with
-``requests``.
+``requests``. The new files need Python 3.11 or newer, and an openedx-events that has the two signals
+(``PROGRAM_CERTIFICATE_AWARDED`` and ``PROGRAM_CERTIFICATE_REVOKED``).
 
 All or nothing: every edit is computed first. What this script does not recognise it refuses, with one line that names
 the file and the place, and exit code 2. A checkout that carries the change already is left as it is. Refused as well:
@@ -249,11 +250,13 @@ def remove(*staged: dict[Path, Path]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     parser = argparse.ArgumentParser(description="Apply the change to a checkout of openedx-platform.")
-    parser.add_argument("path", metavar="PATH", type=Path, help="the checkout's top directory")
+    parser.add_argument("path", metavar="PATH", help="the checkout's top directory")
     parser.add_argument("--diff", action="store_true", help="print the change as a patch and write nothing")
     options = parser.parse_args(arguments)
     root = Path(os.path.realpath(options.path))
     try:
+        if not options.path:
+            raise Refusal("PATH", "checkout", "is empty; name the top directory of a checkout")
         changes = plan(root)
         if options.diff:
             sys.stdout.buffer.write(b"".join(map(unified_diff, changes)))
@@ -272,4 +275,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads the output has seen enough (``| head``); without this, Python would flush the rest on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)

@@ -8,6 +8,7 @@ not recognise it refuses; it never guesses.
 import ast
 import re
 import textwrap
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 import libcst as cst
 import libcst.matchers as m
 from libcst.helpers import get_full_name_for_node
+from libcst.metadata import ExpressionContext, ExpressionContextProvider, MetadataWrapper
 
 PROGRAMS = "openedx.core.djangoapps.programs"
 TASKS = "openedx/core/djangoapps/programs/tasks.py"
@@ -86,6 +88,27 @@ def names_outside_imports(node: cst.CSTNode) -> Counter[str]:
     imports = m.findall(node, m.Import() | m.ImportFrom())
     texts = Counter(string.raw_value for string in m.findall(node, m.SimpleString()))
     return names(node) - names(*imports) + texts
+
+
+def bindings(function: cst.FunctionDef) -> Counter[str]:
+    """Count at how many places a function, those nested in it included, binds or deletes each name, however it does."""
+    contexts = MetadataWrapper(cst.Module(body=[function])).resolve(ExpressionContextProvider)
+    bound = [node for node, context in contexts.items() if context != ExpressionContext.LOAD]
+    imported = [alias.name for alias in m.findall(function, m.ImportAlias(asname=None))]
+    captured = m.findall(function, m.MatchAs() | m.MatchStar() | m.MatchMapping())
+    return names(*(node for node in bound if isinstance(node, cst.Name)), *imported, *captured)
+
+
+def text_of(node: cst.CSTNode | None) -> str | None:
+    """Return the text that a string literal stands for, None for any other code."""
+    if not isinstance(node, (cst.SimpleString, cst.ConcatenatedString)):
+        return None
+    with warnings.catch_warnings(action="ignore"):  # Of a backslash that escapes nothing.
+        try:
+            value = node.evaluated_value
+        except (SyntaxError, ValueError):
+            return None
+    return value if isinstance(value, str) else None
 
 
 def variables(*nodes: cst.CSTNode) -> set[str]:
@@ -181,6 +204,9 @@ def emit_after(module: cst.Module, success: Success) -> tuple[cst.Module, list[c
     if emitted:
         return module, []
 
+    if inline and not is_bare(inline):
+        what = "the event sent inline is not known to be without title, program_type, uuid, url and date: left to you"
+        raise Refusal(TASKS, place, what)
     for assignment in inline[:-1]:
         variable = assignment.body[0].targets[0].target.value
         if names(task)[variable] != names(*inline)[variable]:
@@ -218,12 +244,12 @@ def learner_variable(task: cst.FunctionDef, place: str) -> str:
     getting = m.Call(func=m.Attribute(attr=m.Name("get")), args=by_username)
     filtering = m.Call(func=m.Attribute(attr=m.Name("filter")), args=by_username)
     lookup = getting | m.Call(func=m.Attribute(value=filtering, attr=m.Name("first")), args=[])
-    found = m.findall(task, m.Assign(targets=[m.AssignTarget(target=m.Name())], value=lookup))
-    candidates = {assignment.targets[0].target.value for assignment in found}
-    stores = m.findall(task, m.AssignTarget(target=m.Name()))
-    if len(candidates) != 1 or sum(store.target.value in candidates for store in stores) != 1:
+    lines = [line for block, _ in blocks(task) for line in block.body if isinstance(line, cst.SimpleStatementLine)]
+    assignment = m.Assign(targets=[m.AssignTarget(target=m.Name())], value=lookup)
+    candidates = [node.targets[0].target.value for line in lines for node in m.findall(line, assignment)]
+    if len(candidates) != 1 or bindings(task)[candidates[0]] != 1:
         raise Refusal(TASKS, place, "cannot tell which variable holds the learner: no single look-up by username")
-    return candidates.pop()
+    return candidates[0]
 
 
 def inline_event(following: list[cst.CSTNode], success: Success) -> list[cst.CSTNode]:
@@ -240,6 +266,28 @@ def inline_event(following: list[cst.CSTNode], success: Success) -> list[cst.CST
         if not m.matches(statement, m.SimpleStatementLine(body=[payload])):
             break
     return []
+
+
+def is_bare(inline: list[cst.CSTNode]) -> bool:
+    """Tell whether an event sent inline leaves empty what the emitter leaves empty, so that nothing is lost."""
+    assignments = [statement.body[0] for statement in inline[:-1]]
+    assigned = {assignment.targets[0].target.value: assignment.value for assignment in assignments}
+
+    def fields_of(value: cst.CSTNode | None, name: str) -> dict[str, cst.CSTNode] | None:
+        value = assigned.get(value.value, value) if isinstance(value, cst.Name) else value
+        if not m.matches(value, m.Call(func=m.Name(name), args=[m.AtLeastN(m.Arg(keyword=m.Name()), n=1)])):
+            return None
+        return {argument.keyword.value: argument.value for argument in value.args}
+
+    certificate = fields_of(inline[-1].body[0].value.args[0].value, "ProgramCertificateData")
+    program = certificate and fields_of(certificate.get("program"), "ProgramData")
+    if not program:
+        return False
+    texts = [certificate.get("uuid"), certificate.get("url"), program.get("title"), program.get("program_type")]
+    date = certificate.get("certificate_available_date")
+    return all(text is None or text_of(text) == "" for text in texts) and (
+        date is None or m.matches(date, m.Name("None"))
+    )
 
 
 def without_annotations(lines: Iterable[cst.EmptyLine]) -> list[cst.EmptyLine]:
@@ -322,7 +370,7 @@ def edit_settings(module: cst.Module, own: cst.Module) -> cst.Module:
     """
     config, own_config = producer_config(module, SETTINGS), producer_config(own, f"this repository's {SETTINGS}")
     entries, own_entries = ({key_of(entry): entry for entry in found.elements} for found in (config, own_config))
-    texts = Counter(string.raw_value for string in m.findall(module, m.SimpleString()))
+    texts = Counter(map(text_of, m.findall(module, m.SimpleString() | m.ConcatenatedString())))
     missing = []
     for event_type in EVENT_TYPES:
         if event_type not in own_entries:
@@ -372,8 +420,7 @@ def indentation(config: cst.Dict) -> str | None:
 
 def key_of(element: cst.BaseDictElement) -> str | None:
     """Return the text that an entry is filed under, None if its key is no plain text."""
-    key = getattr(element, "key", None)
-    return key.raw_value if isinstance(key, cst.SimpleString) else None
+    return text_of(getattr(element, "key", None))
 
 
 def key_fields(module: cst.Module, value: cst.BaseExpression) -> dict[str, str] | None:

@@ -5,6 +5,8 @@ Whatever is wrong with a file is one ``InputError`` that names the file and the 
 """
 
 import json
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -14,6 +16,9 @@ from opaque_keys.edx.keys import CourseKey
 
 # Of a program in Discovery: only these reach the LMS.
 LISTED_STATUSES = ("active", "retired")
+
+# The users that the LMS and other services speak as.
+SERVICE_USERNAMES = ("credentials_service_user", "lms_catalog_service_user")
 
 AWARDED = "org.openedx.learning.program.certificate.awarded.v1"
 REVOKED = "org.openedx.learning.program.certificate.revoked.v1"
@@ -72,9 +77,31 @@ class _Place:
     def text(self, longest=255):
         """Read a text that is not empty, of so many characters at the most."""
         text = self.typed(str, "a text")
-        if not text.strip() or len(text) > longest or "\0" in text:
+        if not text.strip() or len(text) > longest:
             self.fail(f"must have 1 to {longest} characters")
+        if not text.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+            self.fail("has a control character, or half of a surrogate pair")
         return text
+
+    def username(self):
+        text = self.text(150)
+        if not re.fullmatch(r"[\w.@+-]+", text):
+            self.fail("may have letters, digits and @.+-_ only")
+        if text in SERVICE_USERNAMES:
+            self.fail(f"{text!r} is the name of a service user")
+        return text
+
+    def email(self):
+        text = self.text(254)
+        if "@" not in text:
+            self.fail("is no e-mail address")
+        return text
+
+    def only(self, names):
+        """Refuse fields of an object that have no meaning."""
+        for name in self.typed(dict, "an object"):
+            if name not in names:
+                _Place(self.file, f"{self.path}.{name}" if self.path else name, None).fail("is no field of this")
 
     def course_key(self):
         try:
@@ -96,16 +123,22 @@ class _Place:
         return value
 
 
-def _read(path, key):
-    """Read a JSON file: a list, or an object with the list under ``key``."""
+def _read(path, *keys):
+    """Read a JSON file: a list, or an object with the list under the first of the keys that it has."""
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        if not text.strip():
+            raise InputError(f"{path}: is empty")
+        data = json.loads(text)
     except OSError as exc:
         raise InputError(f"{path}: cannot be read: {exc.strerror}") from exc
     except (ValueError, RecursionError) as exc:  # also what is no UTF-8
         raise InputError(f"{path}: is no JSON: {exc}") from exc
     top = _Place(path, "", data)
-    return top if isinstance(data, list) else top.get(key)
+    if isinstance(data, list):
+        return top
+    present = [key for key in keys if key in top.typed(dict, "an object or a list")]
+    return top.get((present or keys)[0])
 
 
 def read_programs(path):
@@ -114,7 +147,8 @@ def read_programs(path):
 
     Args:
         path (str): a JSON file: ``{"programs": [...]}``, or the list alone. Of each program these fields are used:
-            ``uuid, title, status, courses[].course_runs[].{key, type}``; others pass through.
+            ``uuid, title, status, courses[].course_runs[].{key, type}``; others pass through. A page of the API, with
+            the list under ``results``, is read as well.
 
     Returns:
         list[dict]: the programs.
@@ -122,7 +156,7 @@ def read_programs(path):
     Raises:
         InputError: the file cannot be used.
     """
-    programs, seen = _read(path, "programs"), {}
+    programs, seen = _read(path, "programs", "results"), {}
     for program in programs.items():
         uuid = program.get("uuid")
         program.value["uuid"] = uuid.new(uuid.uuid(), seen)
@@ -155,9 +189,11 @@ def read_learners(path):
     learners, usernames, emails = [], {}, {}
     place = _read(path, "learners")
     for item in place.items():
+        item.only(("username", "email", "name", "certificates", "invalidate"))
         username, email = item.get("username"), item.get("email")
         certificates, runs = [], {}
         for certificate in item.get("certificates").items():
+            certificate.only(("course_run", "mode"))
             run = certificate.get("course_run")
             certificates.append(CourseCertificate(run.new(run.course_key(), runs), certificate.get("mode").text(32)))
         invalidate, invalidated = [], {}
@@ -167,8 +203,8 @@ def read_learners(path):
             invalidate.append(run.new(run.course_key(), invalidated))
         learners.append(
             Learner(
-                username=username.new(username.text(150), usernames),
-                email=email.new(email.text(254), emails),
+                username=username.new(username.username(), usernames),
+                email=email.new(email.email(), emails),
                 name=item.get("name").text(),
                 certificates=certificates,
                 invalidate=invalidate,

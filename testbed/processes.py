@@ -8,14 +8,13 @@ ends with its whole group, so that a worker's children do not outlive it.
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-import psutil
 
 # Seconds within which something that was asked for has to happen, also on a busy machine.
 PATIENCE = float(os.environ.get("TESTBED_PATIENCE", 90))
@@ -79,12 +78,14 @@ class Process:
     def __init__(self, name, argv, directory, env=None, **popen):
         self.name = name
         self.log = Path(directory) / f"{name}.log"
+        scratch = Path(directory) / "tmp"
+        scratch.mkdir(exist_ok=True)
         with open(self.log, "ab") as log:
             popen = {"stdin": subprocess.DEVNULL, "stdout": log, **popen}
             self.popen = subprocess.Popen(
                 argv,
                 cwd=Path(__file__).resolve().parents[1],
-                env={**os.environ, **(env or {})},
+                env={**os.environ, "TMPDIR": str(scratch), **(env or {})},
                 stderr=log,
                 start_new_session=True,
                 **popen,
@@ -105,19 +106,23 @@ class Process:
         if (code := self.popen.poll()) is not None:
             raise ProcessError(f"{self.name} has ended with exit code {code}, see {self.log}")
 
-    def group(self):
+    def read_line(self):
         """
-        List the living processes of the group.
+        Read the one line that the process was made to print.
 
         Returns:
-            list[psutil.Process]: the processes.
+            str: the line.
+
+        Raises:
+            ProcessError: it does not come.
         """
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, ProcessLookupError):
-                if os.getpgid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+        readable, _, _ = select.select([self.popen.stdout], [], [], PATIENCE)
+        if not readable:
+            raise ProcessError(f"waited {PATIENCE:.0f} s in vain for an answer of {self.name}, see {self.log}")
+        line = self.popen.stdout.readline()
+        if not line:
+            raise ProcessError(f"{self.name} has ended with exit code {self.popen.wait()}, see {self.log}")
+        return line
 
     def stop(self, patience=15):
         """
@@ -205,11 +210,7 @@ class Processes:
             ProcessError: it does not come up.
         """
         process = self.python(name, *argv, stdout=subprocess.PIPE, **kwargs)
-        line = process.popen.stdout.readline()
-        if not line:
-            process.popen.wait()
-            process.check()
-        return process, json.loads(line)["url"]
+        return process, json.loads(process.read_line())["url"]
 
     def forget(self, process):
         """Stop looking after a process that has been ended."""

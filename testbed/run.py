@@ -18,12 +18,16 @@ from collections import Counter
 from pathlib import Path
 
 import redis
+import requests
 
 from testbed.inputs import InputError, completed, course_runs, expected_events, read_learners, read_programs
 from testbed.processes import ProcessError, Processes, wait_for
-from testbed.site import Site
+from testbed.site import Site, connect
 
 DATA = Path(__file__).parent / "data"
+
+# What a process, or a Redis of the user's own, can do to a run.
+FAILURES = (ProcessError, OSError, redis.RedisError)
 
 # Learners who earn a certificate at the same time.
 BATCH = 20
@@ -177,10 +181,18 @@ def compare(expected, events):
     ]
 
 
+class OptionParser(argparse.ArgumentParser):
+    """Says in one line what is wrong with an option; ``make`` gives them as environment variables."""
+
+    def error(self, message):
+        """End with the message."""
+        self.exit(2, f"error: {message}\n")
+
+
 def parse(argv):
     """Read the options; the environment, and so ``make``, may give each of them."""
     environment = os.environ.get
-    parser = argparse.ArgumentParser(prog="python -m testbed.run", description=__doc__, allow_abbrev=False)
+    parser = OptionParser(prog="python -m testbed.run", description=__doc__, allow_abbrev=False)
     parser.add_argument("--programs", default=environment("PROGRAMS") or DATA / "programs.json", metavar="FILE")
     parser.add_argument("--learners", default=environment("LEARNERS") or DATA / "learners.json", metavar="FILE")
     parser.add_argument("--redis-url", default=environment("REDIS_URL"), metavar="URL")
@@ -188,19 +200,22 @@ def parse(argv):
     parser.add_argument("--discovery-url", default=environment("DISCOVERY_URL"), metavar="URL")
     options = parser.parse_args(argv)
     for name in ("credentials_url", "discovery_url"):
-        url = getattr(options, name)
-        if url and not url.startswith(("http://", "https://")):
-            parser.error(f"--{name.replace('_', '-')}: {url!r} is no http URL")
+        if url := getattr(options, name):
+            try:
+                requests.get(url, timeout=5)  # any answer will do
+            except requests.RequestException as exc:
+                parser.error(f"{name.upper()}: cannot reach {url}: {type(exc).__name__}")
     options.jwt = {name: environment(name) for name in ("JWT_SECRET_KEY", "JWT_ISSUER", "JWT_AUDIENCE")}
     if (options.credentials_url or options.discovery_url) and not all(options.jwt.values()):
         missing = ", ".join(name for name, value in options.jwt.items() if not value)
         parser.error(f"a service of your own needs the environment variable(s) {missing}, as it has them")
     if options.redis_url:
         try:
-            with redis.Redis.from_url(options.redis_url, socket_timeout=5, socket_connect_timeout=5) as client:
+            with connect(options.redis_url) as client:
                 client.ping()
         except (ValueError, redis.RedisError) as exc:
-            parser.error(f"--redis-url: cannot use {options.redis_url!r}: {exc}")
+            # Not the URL: it may have a password in it.
+            parser.error(f"REDIS_URL: {exc}")
     return options
 
 
@@ -233,30 +248,34 @@ def main(argv=None):
             if all(options.jwt.values()):
                 site.jwt = options.jwt
             narrator.line(f"{len(programs)} programs, {len(learners)} learners, {len(expected)} events to come.")
+            if not expected:
+                narrator.line("No learner completes a program: do the two files belong together?")
             narrator.line("Starting:")
             start(site, programs, narrator, options.redis_url, options.credentials_url, options.discovery_url)
             try:
                 play(site, programs, learners, narrator)
                 wait_for(lambda: len(site.events()) >= len(site.stream()), "the consumer", patience=10)
-            except ProcessError as exc:
+            except FAILURES as exc:
                 problems.append(str(exc))
             problems += compare(expected, site.events())
             narrator.line("Stopping.")
         code = 1 if problems else 0
-    except ProcessError as exc:
+    except FAILURES as exc:
         problems.append(str(exc))
     except KeyboardInterrupt:
         problems.append("interrupted")
         code = 130
     if site and options.redis_url:
-        site.remove_keys()
-    if code == 0:
-        shutil.rmtree(directory)
-        narrator.line(f"OK: exactly the {len(expected)} expected events arrived.")
-    else:
-        for problem in problems:
-            print(f"error: {problem}", file=sys.stderr)
+        with contextlib.suppress(redis.RedisError):
+            site.remove_keys()
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if code == 1:
         print(f"The logs are in {directory}", file=sys.stderr)
+        return code
+    shutil.rmtree(directory)
+    if code == 0:
+        narrator.line(f"OK: exactly the {len(expected)} expected events arrived.")
     return code
 
 

@@ -4,7 +4,6 @@ A site for a local run: everything between a course certificate and an event, as
 
 import contextlib
 import json
-import os
 import secrets
 import subprocess
 from pathlib import Path
@@ -238,10 +237,7 @@ class Site:
         self.shell.check()
         self.shell.popen.stdin.write(json.dumps({"do": action, **arguments}) + "\n")
         self.shell.popen.stdin.flush()
-        line = self.shell.popen.stdout.readline()
-        if not line:
-            raise ProcessError(f"the LMS process has ended, see {self.shell.log}")
-        answer = json.loads(line)
+        answer = json.loads(self.shell.read_line())
         if "error" in answer:
             raise ProcessError(f"the LMS could not {action}: {answer['error']}, see {self.shell.log}")
         return answer["result"]
@@ -314,14 +310,27 @@ class Site:
 
     def stream(self):
         """list: the entries of the bus's stream, oldest first."""
-        with redis.Redis.from_url(self.bus_url) as client:
+        with connect(self.bus_url) as client:
             return client.xrange(self.stream_key)
 
     def remove_keys(self):
         """Remove what the run has left on a Redis that outlives it."""
-        with redis.Redis.from_url(self.redis_url) as client:
+        with connect(self.redis_url) as client:
             for key in client.scan_iter(f"*{self.run_id}*"):
                 client.delete(key)
+
+
+def connect(url):
+    """
+    Connect to a Redis, one that is expected to answer soon.
+
+    Args:
+        url (str): where it is.
+
+    Returns:
+        redis.Redis: a client, and a context that closes it.
+    """
+    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
 
 
 def _with_timeouts(url):
@@ -338,9 +347,3 @@ def _lines(path):
     except FileNotFoundError:
         return []
     return [line for line in text.split("\n")[:-1] if line]
-
-
-def make_directory(directory):
-    """Make a directory that only its owner can read: it gets secrets."""
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    return Path(directory)

@@ -148,6 +148,27 @@ def test_it_runs_from_anywhere(make_checkout, tmp_path):
     assert result.returncode == 2
 
 
+def test_an_empty_path_is_refused(capsys):
+    # What ``make apply`` runs without PLATFORM=.
+    assert apply_to_platform.main([""]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "error: PATH: checkout: is empty; name the top directory of a checkout\n")
+
+
+@pytest.mark.parametrize("options", [["--diff"], []])
+def test_a_closed_pipe_ends_it_quietly(make_checkout, options):
+    root = make_checkout()
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, str(REPOSITORY / "scripts" / "apply_to_platform.py"), str(root), *options]
+    try:
+        result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writer)
+    assert (result.returncode, result.stderr) == (1, b"")
+    assert (root / EVENTS).exists() == (not options)
+
+
 def test_only_listed_files_are_edited(change, make_checkout, capsys):
     root = make_checkout()
     manifest = change / "change.toml"

@@ -208,8 +208,8 @@ def test_shape_c_loses_its_inline_events_and_their_imports():
     assert len(removed) == 7 + 2 * 19
 
 
-def test_events_sent_from_variables_are_replaced():
-    source = fixture("tasks_c")
+def with_variables(source):
+    """Let shape C build each event in a variable first."""
     for verb in ("AWARDED", "REVOKED"):
         call = source[source.index(f"            PROGRAM_CERTIFICATE_{verb}.send_event(") :]
         call = call[: call.index("\n            )\n") + len("\n            )\n")]
@@ -218,7 +218,60 @@ def test_events_sent_from_variables_are_replaced():
         sent = f"            PROGRAM_CERTIFICATE_{verb}.send_event(program_certificate=certificate)\n"
         source = replaced(source, call, f"            {data}\n{sent}")
     compile(source, "variant.py", "exec")
+    return source
+
+
+def test_events_sent_from_variables_are_replaced():
+    assert tasks(with_variables(fixture("tasks_c"))) == tasks(fixture("tasks_c"))
+
+
+@pytest.mark.parametrize("variant", [str, with_variables])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('uuid="",', "uuid='',"),
+        ('url="",', "certificate_available_date=None,"),
+        (', title="", program_type="")', ")"),
+        ("id=student.id", "id=7"),
+    ],
+)
+def test_events_that_leave_empty_what_the_emitter_leaves_empty_are_replaced(variant, old, new):
+    source = variant(replaced(fixture("tasks_c"), old, new, 2))
     assert tasks(source) == tasks(fixture("tasks_c"))
+
+
+@pytest.mark.parametrize("variant", [str, with_variables])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('uuid="",', "uuid=credential.uuid,"),
+        ('url="",', 'url="https://example.com",'),
+        ('url="",', 'url="", certificate_available_date=now,'),
+        ('url="",', "**more,"),
+        ('title=""', "title=program.title"),
+        ('program_type=""', 'program_type="MicroMasters"'),
+        ('uuid=program_uuid, title="", program_type=""', 'program_uuid, "A title", "MicroMasters"'),
+        ('program=ProgramData(uuid=program_uuid, title="", program_type="")', "program=describe(program_uuid)"),
+        ("ProgramCertificateData(\n", "ProgramCertificateDataWithTitle(\n"),
+    ],
+)
+def test_events_that_carry_more_than_the_emitter_sends_are_refused(variant, old, new):
+    source = fixture("tasks_c")
+    start = source.index("PROGRAM_CERTIFICATE_REVOKED.send_event(")
+    source = variant(source[:start] + replaced(source[start:], old, new))
+    with pytest.raises(Refusal, match=r"revoke_program_certificates\(\): .* sent (inline is not|in a way)"):
+        tasks(source)
+
+
+def test_a_title_in_a_variable_of_the_event_is_refused():
+    program = 'ProgramData(uuid=program_uuid, title="", program_type="")'
+    source = with_variables(fixture("tasks_c")).replace(f"program={program}", "program=program")
+    source = replaced(
+        source, "            certificate =", f"            program = {program}\n            certificate =", 2
+    )
+    assert tasks(source) == tasks(fixture("tasks_c"))
+    with pytest.raises(Refusal, match="the event sent inline is not known to be without title"):
+        tasks(source.replace('title=""', 'title="A title"'))
 
 
 def test_a_variable_used_elsewhere_too_is_refused():
@@ -350,6 +403,57 @@ def test_a_learner_who_is_looked_up_in_another_way_is_refused():
     source = replaced(fixture("tasks_a"), "    failed = []\n    client", "    failed = []\n    student = 1\n    client")
     with pytest.raises(Refusal, match="cannot tell which variable holds the learner"):
         tasks(source)
+
+
+def test_a_learner_who_is_looked_up_in_a_nested_function_is_refused():
+    lookup = "        student = User.objects.get(username=username)\n"
+    nested = (
+        "        def find():\n            learner = User.objects.get(username=username)\n            return learner\n\n"
+        "        student = find()\n"
+    )
+    with pytest.raises(Refusal, match=r"award_program_certificates\(\): cannot tell which variable holds the learner"):
+        tasks(replaced(fixture("tasks_a"), lookup, nested, 2))
+
+
+@pytest.mark.parametrize(
+    "rebinding",
+    [
+        "for student in failed: pass",
+        "for _, (student, *_) in failed: pass",
+        "with open(username) as student: pass",
+        "if student := 1: pass",
+        "student: int = 1",
+        "student += 1",
+        "student, other = 1, 2",
+        "[*student] = failed",
+        "try: pass\n    except OSError as student: pass",
+        "del student",
+        "import student",
+        "import somewhere as student",
+        "from somewhere import student",
+        "from somewhere import something as student",
+        "def student(): pass",
+        "class student: pass",
+        "match username:\n        case [student, *_]: pass",
+        "match username:\n        case {'id': 1, **student}: pass",
+        "def rebind():\n        nonlocal student\n        student = 1",
+    ],
+)
+def test_a_learner_variable_that_is_bound_again_is_refused(rebinding):
+    lines = f"    failed = []\n    {rebinding}\n    client"
+    source = replaced(fixture("tasks_a"), "    failed = []\n    client", lines)
+    compile(source, "variant.py", "exec")
+    with pytest.raises(Refusal, match=r"award_program_certificates\(\): cannot tell which variable holds the learner"):
+        tasks(source)
+
+
+def test_what_is_only_named_like_the_learner_variable_is_no_obstacle():
+    lines = (
+        "    failed = []\n    from common.student.models import get\n    get(student=student).student = 1\n"
+        "    failed[student] = 2\n    client"
+    )
+    source = replaced(fixture("tasks_a"), "    failed = []\n    client", lines)
+    assert changed_lines(source, tasks(source)) == ([IMPORT, AWARDED_CALL, REVOKED_CALL], [])
 
 
 def test_a_slumber_client_is_refused():
@@ -491,6 +595,26 @@ def test_an_entry_with_other_contents_is_refused(old, new):
     text = head + f'"{EVENT_TYPES[1]}": {{' + tail.replace(old, new, 1)
     with pytest.raises(Refusal, match=rf"lms/envs/common.py: {EVENT_TYPES[1]}: .* there already"):
         settings(text)
+
+
+def test_an_entry_whose_key_is_concatenated_is_seen():
+    edited = settings(fixture("settings_s2"))
+    prefix, rest = EVENT_TYPES[0][:20], EVENT_TYPES[0][20:]
+    source = replaced(edited, f'    "{EVENT_TYPES[0]}": {{', f"    \"{prefix}\" '{rest}': {{")
+    assert list(configuration(source)[0]) == list(configuration(edited)[0])
+    assert settings(source) == source
+
+    with pytest.raises(Refusal, match=rf"{EVENT_TYPES[0]}: .* there already"):
+        settings(source.replace('    "learning-program-certificate-lifecycle"', '    "my-topic"', 1))
+    with pytest.raises(Refusal, match=f"{EVENT_TYPES[0]}: mentioned elsewhere"):
+        settings(f"{fixture('settings_s3')}EVENT_BUS_PRODUCER_CONFIG['{prefix}' '{rest}'] = 1\n")
+
+
+def test_strings_that_cannot_be_evaluated_are_no_obstacle(recwarn):
+    source = "ODD = ['\\d' '\\w', f'{1}' 'x', b'x' b'y']\nEVENT_BUS_PRODUCER_CONFIG = {\n}\n"
+    assert EVENT_TYPES[1] in settings(source)
+    assert EVENT_TYPES[1] in settings(source.replace("'\\w'", "'\\x'"))
+    assert not recwarn
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ HEADER = (
     "fault",
     "injected",
     "task",
+    "lost by the platform",
     "certificates wrong",
     "events lost",
     "lost after republish",
@@ -25,7 +26,8 @@ class Row:
 
     fault: str
     injected: str
-    outcome: str
+    task: str
+    platform_lost: int
     wrong: int
     lost: int
     lost_after: int

@@ -44,7 +44,8 @@ def write(tmp_path):
         ("{", "is no JSON"),
         ("[" * 100_000, "is no JSON"),
         ({}, "programs: is missing"),
-        ("7", "the whole file: must be an object"),
+        ("7", "the whole file: must be an object or a list"),
+        (" ", "is empty"),
         ({"programs": {}}, "programs: must be a list"),
         ([], "the whole file: has no program"),
         ([7], "[0]: must be an object"),
@@ -77,6 +78,13 @@ def test_unusable_programs(write, data, problem):
     [
         ({"learners": []}, "learners: has no learner"),
         ([learner(username="")], "[0].username: must have 1 to 150 characters"),
+        ([learner(username="a b")], "[0].username: may have letters"),
+        ([learner(username="credentials_service_user")], "[0].username: 'credentials_service_user' is the name"),
+        ([learner(email="nonsense")], "[0].email: is no e-mail address"),
+        ([learner(name="line\nbreak")], "[0].name: has a control character"),
+        ([learner(name="\ud800")], "[0].name: has a control character, or half of a surrogate pair"),
+        ([learner(invalidat=[])], "[0].invalidat: is no field of this"),
+        ([{**learner(), "certificates": [{"course_run": RUN, "mode": "verified", "x": 1}]}], "[0].certificates[0].x:"),
         ([learner(name="x" * 256)], "[0].name: must have 1 to 255 characters"),
         ([learner("no key")], "[0].certificates[0].course_run: invalid course key 'no key'"),
         ([learner(RUN, RUN)], f"[0].certificates[1].course_run: duplicate '{RUN}'"),
@@ -105,6 +113,10 @@ def test_unreadable_file(tmp_path):
     binary.write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(InputError, match="is no JSON"):
         read_programs(binary)
+
+
+def test_page_of_the_api(write):
+    assert len(read_programs(write({"count": 1, "next": None, "previous": None, "results": [program()]}))) == 1
 
 
 def expected(write, programs, learners):

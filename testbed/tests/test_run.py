@@ -85,6 +85,7 @@ def test_interruption_leaves_no_process(run, moment, number):
 
     assert started.wait() == 130, started.text
     assert "error: interrupted" in started.text
+    assert [path.name for path in started.directory.iterdir()] == ["output"]
     # The fixture looks for processes.
 
 
@@ -117,10 +118,10 @@ def test_unusable_input_starts_nothing(run, tmp_path):
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "--redis-url: cannot use 'redis://127.0.0.1:1/0'"),
-        ({"REDIS_URL": "nonsense"}, "--redis-url: cannot use 'nonsense'"),
-        ({"DISCOVERY_URL": "nonsense"}, "--discovery-url: 'nonsense' is no http URL"),
-        ({"CREDENTIALS_URL": "http://127.0.0.1:1"}, "JWT_SECRET_KEY, JWT_ISSUER, JWT_AUDIENCE"),
+        ({"REDIS_URL": "redis://:secret@127.0.0.1:1/0"}, "error: REDIS_URL: Error 111"),
+        ({"REDIS_URL": "nonsense"}, "error: REDIS_URL: Redis URL must specify"),
+        ({"DISCOVERY_URL": "nonsense"}, "error: DISCOVERY_URL: cannot reach nonsense"),
+        ({"CREDENTIALS_URL": "http://127.0.0.1:1"}, "error: CREDENTIALS_URL: cannot reach http://127.0.0.1:1"),
     ],
 )
 def test_unusable_services_are_refused(run, variables, message):
@@ -128,7 +129,42 @@ def test_unusable_services_are_refused(run, variables, message):
 
     assert started.wait() == 2
     assert message in started.text
+    assert "secret" not in started.text
     assert "Starting" not in started.text
+
+
+def test_services_of_ones_own_need_their_secret(run, processes, tmp_path):
+    site = Site(processes, tmp_path)
+    site.start_credentials(read_programs(PROGRAMS))
+
+    started = run(CREDENTIALS_URL=site.credentials_url, JWT_ISSUER="issuer")
+
+    assert started.wait() == 2
+    assert "environment variable(s) JWT_SECRET_KEY, JWT_AUDIENCE" in started.text
+
+
+def test_a_service_that_falls_silent_ends_the_run(run, processes, tmp_path):
+    site = Site(processes, tmp_path)
+    credentials = site.start_credentials(read_programs(PROGRAMS))
+    started = run(CREDENTIALS_URL=site.credentials_url, TESTBED_PATIENCE="30", **site.jwt)
+    started.wait_for_text("Starting")
+    credentials.popen.send_signal(signal.SIGSTOP)
+
+    assert started.wait() == 1
+    assert "error: waited 30 s in vain for an answer of lms" in started.text
+    assert "error: missing: " in started.text
+
+
+def test_a_redis_that_goes_away_ends_the_run(run, processes, tmp_path):
+    valkey = Valkey(processes, "brief-redis", tmp_path / "brief-redis")
+    started = run(REDIS_URL=valkey.url, TESTBED_PATIENCE="30")
+    started.wait_for_text("Enrolled")
+    valkey.stop()
+
+    assert started.wait() == 1
+    assert "error: missing: " in started.text
+    assert "The logs are in" in started.text
+    assert "Traceback" not in started.text
 
 
 def test_nothing_is_published_by_default(processes, tmp_path, capsys):

@@ -150,7 +150,8 @@ def test_studio_has_neither_event(config):
 def test_check(variant):
     env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
 
-    done = subprocess.run([ROOT / "manage.py", variant, "check"], env=env, cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "manage.py", variant, "check"]
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout
