@@ -2,6 +2,7 @@
 Tests that everyone can see which files are the change and which are the slice.
 """
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -83,3 +84,14 @@ def test_the_documented_faults_are_those_of_the_suite():
     for row in documented:
         cells = dict(zip(header, row, strict=True))
         assert (cells["certificates wrong"], cells["lost after republish"]) == ("0", "0")
+
+
+def test_the_readme_names_the_change_and_its_links_lead_somewhere():
+    manifest = tomllib.loads((ROOT / "change.toml").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in (*manifest["files"], *manifest["edits"]):
+        assert f"- `{path}`" in readme
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", readme) if not link.startswith("http")]
+    assert len(links) > 5
+    for link in links:
+        assert (ROOT / link).exists(), link
