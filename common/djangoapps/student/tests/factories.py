@@ -38,8 +38,8 @@ class UserFactory(DjangoModelFactory):
 
     @factory.post_generation
     def profile(self, create, extracted, **kwargs):
-        """Give the learner a profile; ``profile=False`` gives none."""
-        if create and extracted is not False:
+        """Give the learner a profile."""
+        if create:
             UserProfileFactory(user=self, **kwargs)
 
 
