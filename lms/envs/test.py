@@ -12,7 +12,6 @@ from openedx.envs.test import *  # noqa: F403 - after common, which it overrides
 
 JWT_AUTH.update({"JWT_SECRET_KEY": get_random_secret_key()})
 
-COURSE_CATALOG_API_URL = "https://catalog.example.com/api/v1"
 CREDENTIALS_INTERNAL_SERVICE_URL = "https://credentials-internal.example.com"
 
 derive_settings(__name__)

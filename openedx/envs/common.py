@@ -29,16 +29,9 @@ INSTALLED_APPS = [
     "openedx.core.djangoapps.site_configuration.apps.SiteConfigurationConfig",
 ]
 
-MIDDLEWARE = [
-    "crum.CurrentRequestUserMiddleware",
-    "edx_django_utils.cache.middleware.RequestCacheMiddleware",
-    "django.contrib.sites.middleware.CurrentSiteMiddleware",
-]
-
 JWT_AUTH = {
     "JWT_ALGORITHM": "HS256",
     "JWT_AUDIENCE": "change-me",
-    "JWT_EXPIRATION": 30,
     "JWT_ISSUER": "http://127.0.0.1:8000/oauth2",
     "JWT_SECRET_KEY": None,
     "JWT_SUPPORTED_VERSION": "1.2.0",
@@ -50,7 +43,6 @@ COURSE_MODE_DEFAULTS = {"slug": "audit"}
 BROKER_URL = "redis://localhost:6379/0"
 CELERY_ROUTES = "openedx.core.lib.celery.routers.route_task"
 CELERYD_HIJACK_ROOT_LOGGER = False
-CLEAR_REQUEST_CACHE_ON_TASK_COMPLETION = True
 EXPLICIT_QUEUES = {}
 
 LOGGING = {

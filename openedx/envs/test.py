@@ -13,4 +13,3 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 CELERY_ALWAYS_EAGER = True
 CELERY_RESULT_BACKEND = "django-cache"
-CLEAR_REQUEST_CACHE_ON_TASK_COMPLETION = False
