@@ -66,7 +66,7 @@ def test_the_change_to_the_tasks_is_an_import_and_two_calls():
     ]
 
 
-def test_the_documented_faults_are_those_of_the_suite():
+def test_as_many_faults_are_documented_as_tested():
     listing = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "fault", "testbed/tests/test_faults.py"],
         cwd=ROOT,

@@ -23,7 +23,7 @@ def events_in(text):
     return [json.loads(line.removeprefix("EVENT ")) for line in text.splitlines() if line.startswith("EVENT ")]
 
 
-def test_certificates_become_events(run, tmp_path):
+def test_certificates_become_events(run):
     started = run()
 
     assert started.wait() == 0, started.text
@@ -167,7 +167,7 @@ def test_a_redis_that_goes_away_ends_the_run(run, processes, tmp_path):
     assert "Traceback" not in started.text
 
 
-def test_nothing_is_published_by_default(processes, tmp_path, capsys):
+def test_nothing_is_published_by_default(processes, tmp_path):
     programs, learners = read_programs(PROGRAMS), read_learners(LEARNERS)
     site = Site(processes, tmp_path, enabled=False)
     with open(tmp_path / "narration", "w", encoding="utf-8") as stream:

@@ -141,6 +141,14 @@ def test_production_merges_the_file(config):
     assert len(queues) == 4
 
 
+@pytest.mark.parametrize("module", ["lms.envs.test", "lms.envs.devstack", "lms.envs.production"])
+def test_both_events_are_disabled_by_default(config, module):
+    [producer_config] = settings_of(module, config(), "EVENT_BUS_PRODUCER_CONFIG")
+
+    entry = {TOPIC: {"event_key_field": "program_certificate.program.uuid", "enabled": False}}
+    assert producer_config == {AWARDED: entry, REVOKED: entry}
+
+
 def test_studio_has_neither_event(config):
     for module in ("cms.envs.devstack", "cms.envs.test", "cms.envs.production"):
         assert settings_of(module, config(), "EVENT_BUS_PRODUCER_CONFIG") == [{}]

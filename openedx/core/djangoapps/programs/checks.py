@@ -1,5 +1,5 @@
 """
-System checks, run by ``./manage.py lms check`` and whenever the LMS starts.
+System checks, run by ``./manage.py lms check`` and before most other management commands.
 """
 
 from django.conf import settings

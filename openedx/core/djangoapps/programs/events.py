@@ -5,7 +5,7 @@ The Credentials service stores program certificates; ``programs.tasks`` asks it 
 accepted, the tasks call one of the two functions below.
 
 Both are bystanders: whatever goes wrong in them is reported and returned, never raised, so that it can neither fail nor
-repeat what Credentials has already stored. See docs/decisions/0001-program-certificate-events.rst.
+repeat what Credentials has already stored. See docs/decisions/0002-program-certificate-events.rst.
 """
 
 import contextlib
@@ -86,12 +86,12 @@ def _emit(
             if isinstance(response, Exception):
                 raise response
     except Exception as exc:  # pylint: disable=broad-except
-        # Neither the message nor the traceback: both may quote the learner's name or e-mail.
-        LOGGER.error(
-            f"Failed to send {signal.event_type} for user {user.id} in program {program_uuid}: {type(exc).__name__}"
-        )
-        # The monitoring system may be what is broken.
+        # Logging and monitoring may be what is broken.
         with contextlib.suppress(Exception):
+            # Neither the message nor the traceback: both may quote the learner's name or e-mail.
+            LOGGER.error(
+                f"Failed to send {signal.event_type} for user {user.id} in program {program_uuid}: {type(exc).__name__}"
+            )
             record_exception()
         return False
     return True

@@ -160,16 +160,13 @@ class EmitterTests(EventsTestCase):
 
 @skip_unless_lms
 class ConfigurationTests(TestCase):
-    """How the events are configured unless an operator says otherwise."""
+    """How the events go to the event bus once they are enabled."""
 
-    def test_disabled_by_default(self):
+    def test_topic_and_key(self):
         for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
-            assert settings.EVENT_BUS_PRODUCER_CONFIG[signal.event_type] == {
-                "learning-program-certificate-lifecycle": {
-                    "event_key_field": "program_certificate.program.uuid",
-                    "enabled": False,
-                }
-            }
+            [(topic, entry)] = settings.EVENT_BUS_PRODUCER_CONFIG[signal.event_type].items()
+            assert topic == "learning-program-certificate-lifecycle"
+            assert entry["event_key_field"] == "program_certificate.program.uuid"
 
 
 class TaskTestCase(CredentialsApiConfigMixin, EventsTestCase):

@@ -36,7 +36,7 @@ TOPIC = "learning-program-certificate-lifecycle"
 
 def credential(username, program_uuid=PROGRAM, **fields):
     """
-    Make a program credential, as the API has it.
+    Make a program credential, as the API returns it.
     """
     return {
         "username": username,
@@ -66,7 +66,7 @@ class Terminal(io.StringIO):
     """A text stream that calls itself a terminal."""
 
     def isatty(self):
-        """Tell so."""
+        """Say yes."""
         return True
 
 
@@ -159,7 +159,7 @@ class RepublishTestCase(CredentialsApiConfigMixin, TestCase):
         """Run the command, and return its output."""
         self.stdout = stdout or io.StringIO()
         with self.assertLogs(MODULE, logging.DEBUG) as logs:
-            # There need not be any other.
+            # assertLogs() fails if nothing is logged.
             logging.getLogger(MODULE).info("Starting")
             self.logs = logs.output
             call_command(COMMAND, *args, stdout=self.stdout)
@@ -337,7 +337,7 @@ class RepublishTests(RepublishTestCase):
 
         message = self.run_failing("--all")
 
-        assert message.startswith("1 program certificates failed; the log names them. Run the same command again")
+        assert message.startswith("Program certificates that failed: 1; the log names them. Run the same command again")
         assert self.stdout.getvalue() == summary(read=2, awarded=1, failed=1)
         assert self.logged("ERROR") == [
             f"Program certificate {CREDENTIAL}: username, status, modified or program_uuid is missing or malformed"
@@ -362,7 +362,7 @@ class RepublishTests(RepublishTestCase):
 
         message = self.run_failing("--all")
 
-        assert "1 program certificates failed" in message
+        assert "Program certificates that failed: 1;" in message
         assert self.stdout.getvalue() == summary(read=2, revoked=1, failed=1)
         assert self.logged("ERROR") == [f"Program certificate {CREDENTIAL}: its event could not be sent"]
 
@@ -492,14 +492,14 @@ class OptionsTests(RepublishTestCase):
     @override_settings(CREDENTIALS_SERVICE_USERNAME="nobody")
     def test_no_service_user(self):
         assert self.run_failing("--all") == (
-            "There is no user of the name in the setting CREDENTIALS_SERVICE_USERNAME."
+            "The setting CREDENTIALS_SERVICE_USERNAME names a user who does not exist."
         )
 
 
 @skip_unless_lms
 @ddt.ddt
 class ReadingTests(RepublishTestCase):
-    """How the API's failures are met."""
+    """How failures of the API are handled."""
 
     @ddt.data(
         ("7", [7]),

@@ -8,7 +8,7 @@ now, with its last change (``modified``) as the event's ``time``.
 Repeats, and a run beside live traffic, are harmless to consumers that keep, for each learner and program, the event
 with the latest ``time``. docs/how_tos/publish-program-certificate-events.rst has this rule, and its limit.
 
-Credentials guarantees no order, so that a certificate can slip to a page that was read already. The next run finds it.
+Credentials guarantees no order, so a certificate can slip onto a page that was read already. The next run finds it.
 """
 
 import logging
@@ -60,7 +60,7 @@ HOW_TO_GO_ON = (
 
 @dataclass(frozen=True)
 class Certificate:
-    """A program certificate as Credentials has it now. ``name`` is how messages call it."""
+    """A program certificate as Credentials has it now. ``name`` identifies it in messages."""
 
     name: str
     username: str
@@ -84,7 +84,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser):
-        """Declare the options. ``handle`` checks the values, because ``call_command`` can pass them by the parser."""
+        """Declare the options. ``handle`` checks the values, because ``call_command`` can bypass the parser."""
         parser.add_argument("--program-uuids", nargs="+", metavar="UUID", help="Only certificates of these programs.")
         parser.add_argument("--usernames", nargs="+", metavar="NAME", help="Only certificates of these learners.")
         parser.add_argument(
@@ -129,7 +129,7 @@ class Command(BaseCommand):
             # On Ctrl-C, too.
             self._write_summary()
         if self.counts["failed"]:
-            problems.append(f"{self.counts['failed']} program certificates failed; the log names them.")
+            problems.append(f"Program certificates that failed: {self.counts['failed']}; the log names them.")
         if problems:
             raise CommandError(" ".join([*problems, HOW_TO_GO_ON]))
 
@@ -210,7 +210,7 @@ class Command(BaseCommand):
 
 class CertificateReader:
     """
-    Reads lists of program certificates from Credentials. To ask twice is safe, so failures that may pass are retried.
+    Reads lists of program certificates from Credentials. Asking twice is safe, so failures that may pass are retried.
 
     Errors of ``requests`` are reported by type only: their messages contain usernames, in the URL.
     """
@@ -234,7 +234,7 @@ class CertificateReader:
             A page's number, and its content; ``results`` in it is a list.
 
         Raises:
-            CredentialsError: A page cannot be had, or is none.
+            CredentialsError: A page cannot be read, or is not a page of results.
         """
         page = 1
         while page:
@@ -269,13 +269,13 @@ class CertificateReader:
 
     def _get(self, page: int, query: dict) -> object:
         """
-        Request a page, again if that may help.
+        Request a page, and retry where that may help.
 
         Returns:
             The decoded JSON.
 
         Raises:
-            CredentialsError: It did not help, or cannot.
+            CredentialsError: Retrying did not help, or would not.
         """
         token_renewed = False
         for attempt in range(1, MAX_TRIES + 1):
@@ -336,14 +336,14 @@ def _get_service_user() -> User:
         raise CommandError("The use of Credentials is disabled in CredentialsApiConfig.")
     user = User.objects.filter(username=settings.CREDENTIALS_SERVICE_USERNAME).first()
     if user is None:
-        raise CommandError("There is no user of the name in the setting CREDENTIALS_SERVICE_USERNAME.")
+        raise CommandError("The setting CREDENTIALS_SERVICE_USERNAME names a user who does not exist.")
     return user
 
 
 def _warn_of_disabled_events() -> None:
     """Log a warning for each event that the bus does not take. It may still be meant for receivers in the LMS."""
     for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
-        topics = settings.EVENT_BUS_PRODUCER_CONFIG.get(signal.event_type, {})
+        topics = getattr(settings, "EVENT_BUS_PRODUCER_CONFIG", {}).get(signal.event_type, {})
         if not any(topic["enabled"] for topic in topics.values()):
             LOGGER.warning(f"EVENT_BUS_PRODUCER_CONFIG does not enable {signal.event_type}: it will not leave the LMS")
 
