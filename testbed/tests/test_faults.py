@@ -38,6 +38,9 @@ TASKS = {"awarded": "award_program_certificates", "revoked": "revoke_program_cer
 # Celery waits up to 30 s before the first retry, 60 s before the second, and so on.
 RETRY_DIVISOR = "100"
 
+# Milliseconds after which an event that was delivered, but not acknowledged, is taken for stuck.
+STUCK = 5000
+
 BACKPOPULATE = "backpopulate_program_credentials"
 
 
@@ -103,7 +106,12 @@ class FaultSite(Site):
             with connect(self.bus_url) as client:
                 [group] = client.xinfo_groups(self.stream_key)
                 unread = client.xrange(self.stream_key, min=b"(" + group["last-delivered-id"], count=1)
-                return not unread and not group["pending"]
+                pending = client.xpending_range(self.stream_key, GROUP, "-", "+", 1)
+            if pending and pending[0]["time_since_delivered"] > STUCK:
+                # Delivered to a connection that had given up waiting. Only a consumer that starts looks for these.
+                self.end_consumer()
+                self.start_consumer()
+            return not unread and not pending
 
         wait_for(has_read_all, "the consumer to read the stream")
 
@@ -290,7 +298,7 @@ class Scene:
         Args:
             fault (str): the fault.
             injected (str): how it was brought about.
-            lost (int): how many events must have been lost before the republish run.
+            lost (int): how many events must have been lost before the republish run; None if that may differ.
             task (str): what must have become of the tasks.
             wrong_before (int): how many certificates the platform itself has got wrong.
             repair (callable): what mends those. Defaults to ``backpopulate``.
@@ -298,6 +306,7 @@ class Scene:
         """
         self.settle()
         outcomes, duplicates = self.outcomes(), self.duplicates()
+        lost = self.lost() if lost is None else lost
         assert (self.lost(), self.wrong(), outcomes) == (lost, wrong_before, task)
         if wrong_before:
             (repair or self.backpopulate)()
@@ -377,11 +386,10 @@ def test_bus_silent(site, scene):
     assert lost == 1
 
     # What the server had received, but not read, it may still carry out: then nothing was lost after all.
-    scene.settle()
     scene.finish(
         "bus accepts and never answers",
         "SIGSTOP",
-        lost=scene.lost(),
+        lost=None,
         note=f"task took {scene.seconds(username):.1f} s, time-outs of {BUS_TIMEOUT} s; event lost or late",
     )
 
@@ -433,6 +441,24 @@ def test_consumer_killed_before_acknowledging(site, scene, tmp_path):
     # The one that was killed had recorded the event first.
     scene.finish("consumer killed after reading, before acknowledging", "SIGKILL", lost=0)
     assert ROWS[scene.name].duplicates == 1
+
+
+def test_consumer_gave_up_reading(site, scene):
+    username = scene.learner()
+    site.consumer.popen.send_signal(signal.SIGSTOP)
+    with connect(site.bus_url) as client:
+        wait_for(lambda: client.info("clients")["blocked_clients"] == 0, "the consumer's last look to be over")
+        scene.complete(username)
+        site.wait_for_tasks()
+        assert client.xreadgroup(GROUP, "testbed", {site.stream_key: ">"})
+    site.consumer.popen.send_signal(signal.SIGCONT)
+
+    scene.finish(
+        "event delivered to a connection that the consumer has given up",
+        "read in its name while it was stopped",
+        lost=0,
+        note="stays pending until the consumer starts anew",
+    )
 
 
 # The worker
