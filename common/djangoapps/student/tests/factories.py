@@ -3,6 +3,8 @@
 Test data.
 """
 
+from datetime import UTC, datetime
+
 import factory
 from django.contrib.auth.models import User
 from factory.django import DjangoModelFactory
@@ -35,6 +37,7 @@ class UserFactory(DjangoModelFactory):
     first_name = factory.Sequence("Robot{}".format)
     last_name = "Test"
     is_active = True
+    date_joined = datetime(2011, 1, 1, tzinfo=UTC)
 
     @factory.post_generation
     def profile(self, create, extracted, **kwargs):

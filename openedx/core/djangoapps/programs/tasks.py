@@ -1,4 +1,5 @@
-# The slice, with the change in it: the change is the import of programs.events and the two calls of its functions.
+# The slice, with the change in it: the import of programs.events, the two calls of its functions, and what
+# award_program_certificate() and revoke_program_certificate() return.
 """
 Celery tasks that keep the Credentials service informed of what learners have earned.
 """
@@ -129,10 +130,13 @@ def award_program_certificate(client, user, program_uuid):
         user (User): the learner.
         program_uuid (str): the program.
 
+    Returns:
+        requests.Response: What Credentials answered.
+
     Raises:
         HTTPError: Credentials refused.
     """
-    _post(
+    response = _post(
         client,
         "credentials/",
         {
@@ -140,7 +144,9 @@ def award_program_certificate(client, user, program_uuid):
             "lms_user_id": user.id,
             "credential": {"type": PROGRAM_CERTIFICATE, "program_uuid": program_uuid},
         },
-    ).raise_for_status()
+    )
+    response.raise_for_status()
+    return response
 
 
 def revoke_program_certificate(client, username, program_uuid):
@@ -152,10 +158,13 @@ def revoke_program_certificate(client, username, program_uuid):
         username (str): the learner.
         program_uuid (str): the program.
 
+    Returns:
+        requests.Response: What Credentials answered.
+
     Raises:
         HTTPError: Credentials refused.
     """
-    _post(
+    response = _post(
         client,
         "credentials/",
         {
@@ -163,7 +172,9 @@ def revoke_program_certificate(client, username, program_uuid):
             "status": "revoked",
             "credential": {"type": PROGRAM_CERTIFICATE, "program_uuid": program_uuid},
         },
-    ).raise_for_status()
+    )
+    response.raise_for_status()
+    return response
 
 
 def post_course_certificate(client, username, certificate: GeneratedCertificateData, date_override=None, org=None):
@@ -284,9 +295,9 @@ def award_program_certificates(self, username):
         failed_program_uuids = []
         for program_uuid in new_program_uuids:
             try:
-                award_program_certificate(client, student, program_uuid)
+                response = award_program_certificate(client, student, program_uuid)
                 LOGGER.info(f"Awarded program certificate to user {student.id} in program {program_uuid}")
-                emit_program_certificate_awarded(student, program_uuid)
+                emit_program_certificate_awarded(student, program_uuid, response)
             except HTTPError as exc:
                 _handle_refusal(exc, f"award the certificate of program {program_uuid} to user {student.id}")
             except Exception as exc:  # pylint: disable=broad-except
@@ -360,9 +371,9 @@ def revoke_program_certificates(self, username, course_key):
         failed_program_uuids = []
         for program_uuid in program_uuids:
             try:
-                revoke_program_certificate(client, username, program_uuid)
+                response = revoke_program_certificate(client, username, program_uuid)
                 LOGGER.info(f"Revoked program certificate from user {student.id} in program {program_uuid}")
-                emit_program_certificate_revoked(student, program_uuid)
+                emit_program_certificate_revoked(student, program_uuid, response)
             except HTTPError as exc:
                 _handle_refusal(exc, f"revoke the certificate of program {program_uuid} from user {student.id}")
             except Exception as exc:  # pylint: disable=broad-except

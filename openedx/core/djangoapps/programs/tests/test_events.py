@@ -2,6 +2,8 @@
 Tests of the events about program certificates: the emitter, and its callers in ``programs.tasks``.
 """
 
+import logging
+import sys
 from datetime import UTC, datetime
 from unittest import mock
 from uuid import UUID
@@ -11,6 +13,7 @@ import requests
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.test import TestCase, override_settings
+from django.utils.functional import SimpleLazyObject
 from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
@@ -18,6 +21,7 @@ from common.djangoapps.student.tests.factories import UserFactory
 from openedx.core.djangoapps.credentials.tests.mixins import CredentialsApiConfigMixin
 from openedx.core.djangoapps.programs import tasks
 from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
+from openedx.core.djangoapps.programs.tests.test_credentials_reader import FakeCredentials
 from openedx.core.djangolib.testing.utils import skip_unless_lms
 
 User = get_user_model()
@@ -71,7 +75,8 @@ class EmitterTests(EventsTestCase):
 
         assert emit(self.user, PROGRAM_UUID, time=time) is True
 
-        [(sent_signal, metadata, certificate)] = self.events
+        assert len(self.events) == 1
+        sent_signal, metadata, certificate = self.events[0]
         assert sent_signal is signal
         assert metadata.event_type == f"org.openedx.learning.program.certificate.{status}.v1"
         assert metadata.time == time
@@ -87,9 +92,8 @@ class EmitterTests(EventsTestCase):
             url="",
         )
 
-    @ddt.data(AWARDED, REVOKED)
-    @ddt.unpack
-    def test_time_defaults_to_now(self, emit, _signal, _status):
+    @ddt.data(emit_program_certificate_awarded, emit_program_certificate_revoked)
+    def test_time_defaults_to_now(self, emit):
         before = datetime.now(UTC)
 
         emit(self.user, PROGRAM_UUID)
@@ -108,6 +112,14 @@ class EmitterTests(EventsTestCase):
         user = User.objects.get(id=self.user.id)
 
         assert emit_program_certificate_awarded(user, PROGRAM_UUID) is True
+
+        assert self.events[0][2].user.pii.name == ""
+
+    def test_profile_without_a_name(self):
+        # The column takes no None, but a profile that is not saved yet, or a receiver's, may have one.
+        self.user.profile.name = None
+
+        assert emit_program_certificate_awarded(self.user, PROGRAM_UUID) is True
 
         assert self.events[0][2].user.pii.name == ""
 
@@ -132,30 +144,98 @@ class EmitterTests(EventsTestCase):
         with override_settings(DEBUG=debug):
             self.assert_reports_failure(emit, signal, "ValueError")
 
-    @ddt.data(AWARDED, REVOKED)
+    @ddt.data(AWARDED[:2], REVOKED[:2])
     @ddt.unpack
-    def test_send_event_that_raises(self, emit, signal, _status):
+    def test_send_event_that_raises(self, emit, signal):
         with mock.patch.object(signal, "send_event", side_effect=ConnectionError("learner is unreachable")):
             self.assert_reports_failure(emit, signal, "ConnectionError")
 
-    def test_monitoring_that_raises(self):
-        with mock.patch(f"{EVENTS_MODULE}.record_exception", side_effect=RuntimeError):
-            with mock.patch.object(PROGRAM_CERTIFICATE_AWARDED, "send_event", side_effect=ConnectionError):
-                assert emit_program_certificate_awarded(self.user, PROGRAM_UUID) is False
-
-    def assert_reports_failure(self, emit, signal, error):
-        """The failure is returned, recorded and logged in one line, without personal data."""
-        with mock.patch(f"{EVENTS_MODULE}.record_exception") as record_exception:
+    def assert_reports_failure(self, emit, signal, *errors):
+        """Each failure is returned, recorded and logged in one line, without personal data."""
+        recorded = []
+        with mock.patch(f"{EVENTS_MODULE}.record_exception", side_effect=lambda: recorded.append(sys.exc_info()[0])):
             with self.assertLogs(EVENTS_MODULE) as logs:
                 assert emit(self.user, PROGRAM_UUID) is False
 
-        record_exception.assert_called_once_with()
-        [record] = logs.records
-        assert record.levelname == "ERROR"
-        assert record.exc_info is None
-        assert record.getMessage() == (
+        assert [error.__name__ for error in recorded] == list(errors)
+        assert {(record.levelname, record.exc_info) for record in logs.records} == {("ERROR", None)}
+        assert [record.getMessage() for record in logs.records] == [
             f"Failed to send {signal.event_type} for user {self.user.id} in program {PROGRAM_UUID}: {error}"
-        )
+            for error in errors
+        ]
+
+    def test_every_receiver_that_raises_is_reported(self):
+        def fail(**kwargs):
+            raise ValueError("learner@example.com")
+
+        def fail_too(**kwargs):
+            raise KeyError("learner@example.com")
+
+        self.connect(PROGRAM_CERTIFICATE_AWARDED, fail)
+        self.connect(PROGRAM_CERTIFICATE_AWARDED, fail_too)
+
+        self.assert_reports_failure(*AWARDED[:2], "ValueError", "KeyError")
+
+    @ddt.data("record_exception", "LOGGER")
+    def test_monitoring_or_logging_that_raises_does_not_stop_the_other(self, broken):
+        names = {"record_exception", "LOGGER"}
+        patched = {name: mock.patch(f"{EVENTS_MODULE}.{name}") for name in names}
+        mocks = {name: patcher.start() for name, patcher in patched.items()}
+        for patcher in patched.values():
+            self.addCleanup(patcher.stop)
+        works = {"record_exception": mocks["record_exception"], "LOGGER": mocks["LOGGER"].error}
+        works[broken].side_effect = RuntimeError
+
+        with mock.patch.object(PROGRAM_CERTIFICATE_AWARDED, "send_event", side_effect=ConnectionError):
+            assert emit_program_certificate_awarded(self.user, PROGRAM_UUID) is False
+
+        assert {name: work.call_count for name, work in works.items()} == {"record_exception": 1, "LOGGER": 1}
+
+    @ddt.data(lambda: None, lambda: SimpleLazyObject(lambda: User.objects.get(id=0)), object)
+    def test_a_user_that_fails_leaves_a_line_with_the_program(self, make_user):
+        with self.assertLogs(EVENTS_MODULE) as logs:
+            assert emit_program_certificate_awarded(make_user(), PROGRAM_UUID) is False
+
+        assert len(logs.records) == 1
+        assert f"for user unknown in program {PROGRAM_UUID}: " in logs.records[0].getMessage()
+        assert not self.events
+
+    # What Credentials answered
+
+    @ddt.data(*[(emit, signal, answer) for emit, signal, _status in (AWARDED, REVOKED) for answer in (201, 200, 301)])
+    @ddt.unpack
+    def test_only_what_credentials_has_accepted_is_announced(self, emit, signal, answer):
+        response = requests.Response()
+        response.status_code = answer
+        response._content = b'{"username": "learner"}'  # pylint: disable=protected-access
+        with self.assertLogs(EVENTS_MODULE) as logs:
+            logging.getLogger(EVENTS_MODULE).info("Starting")
+            assert emit(self.user, PROGRAM_UUID, response) is (answer == 201)
+
+        assert self.sent == ([(signal, PROGRAM_UUID)] if answer == 201 else [])
+        errors = [record.getMessage() for record in logs.records if record.levelname == "ERROR"]
+        assert len(errors) == (answer != 201)
+        for error in errors:
+            assert error.startswith(
+                f"Not sending {signal.event_type} for user {self.user.id} in program {PROGRAM_UUID}: "
+            )
+            assert f"the answer was {answer} instead of 201" in error
+            assert "CREDENTIALS_INTERNAL_SERVICE_URL" in error
+
+    @ddt.data(None, mock.MagicMock(), {"username": "learner@example.com"}, mock.Mock(spec=[]))
+    def test_an_answer_that_is_no_response_is_no_acceptance(self, response):
+        with self.assertLogs(EVENTS_MODULE) as logs:
+            assert emit_program_certificate_awarded(self.user, PROGRAM_UUID, response) is False
+
+        assert not self.events
+        assert len(logs.records) == 1
+        assert "learner" not in logs.records[0].getMessage()
+
+    def test_a_helper_that_returns_nothing_does_not_go_unnoticed(self):
+        with self.assertLogs(EVENTS_MODULE) as logs:
+            emit_program_certificate_awarded(self.user, PROGRAM_UUID, None)
+
+        assert "the answer was NoneType instead of 201" in logs.records[0].getMessage()
 
 
 @skip_unless_lms
@@ -184,6 +264,10 @@ class TaskTestCase(CredentialsApiConfigMixin, EventsTestCase):
         self.addCleanup(patcher.stop)
         return patcher.start()
 
+    def patch_helper(self, name):
+        """Patch a helper of ``programs.tasks``: Credentials accepts all."""
+        return self.patch(name, return_value=mock.Mock(status_code=201))
+
     @staticmethod
     def http_error(status_code):
         """Return what ``raise_for_status()`` raises."""
@@ -199,7 +283,7 @@ class AwardTaskTests(TaskTestCase):
         super().setUp()
         self.patch("get_completed_programs", return_value={PROGRAM_UUID: None, OTHER_PROGRAM_UUID: None})
         self.certified = self.patch("get_certified_programs", return_value=[])
-        self.award = self.patch("award_program_certificate")
+        self.award = self.patch_helper("award_program_certificate")
 
     def run_task(self):
         """Run the task and its retries."""
@@ -222,7 +306,7 @@ class AwardTaskTests(TaskTestCase):
 
     @ddt.data(400, 403, 404, 500, 503)
     def test_no_event_for_what_credentials_refused(self, status_code):
-        self.award.side_effect = [self.http_error(status_code), None]
+        self.award.side_effect = [self.http_error(status_code), mock.DEFAULT]
 
         self.run_task()
 
@@ -230,7 +314,7 @@ class AwardTaskTests(TaskTestCase):
 
     def test_event_after_the_retry_that_succeeds(self):
         self.certified.side_effect = [[], [PROGRAM_UUID]]
-        self.award.side_effect = [None, ConnectionError("boom"), None]
+        self.award.side_effect = [mock.DEFAULT, ConnectionError("boom"), mock.DEFAULT]
 
         self.run_task()
 
@@ -266,7 +350,7 @@ class RevokeTaskTests(TaskTestCase):
         programs = [{"uuid": OTHER_PROGRAM_UUID}, {"uuid": PROGRAM_UUID}]
         self.patch("get_inverted_programs", return_value={COURSE_KEY: programs})
         self.certified = self.patch("get_certified_programs", return_value=[PROGRAM_UUID, OTHER_PROGRAM_UUID])
-        self.revoke = self.patch("revoke_program_certificate")
+        self.revoke = self.patch_helper("revoke_program_certificate")
 
     def run_task(self):
         """Run the task and its retries."""
@@ -289,7 +373,7 @@ class RevokeTaskTests(TaskTestCase):
 
     @ddt.data(400, 403, 404, 500, 503)
     def test_no_event_for_what_credentials_refused(self, status_code):
-        self.revoke.side_effect = [self.http_error(status_code), None]
+        self.revoke.side_effect = [self.http_error(status_code), mock.DEFAULT]
 
         self.run_task()
 
@@ -297,7 +381,7 @@ class RevokeTaskTests(TaskTestCase):
 
     def test_event_after_the_retry_that_succeeds(self):
         self.certified.side_effect = [[PROGRAM_UUID, OTHER_PROGRAM_UUID], [PROGRAM_UUID]]
-        self.revoke.side_effect = [None, ConnectionError("boom"), None]
+        self.revoke.side_effect = [mock.DEFAULT, ConnectionError("boom"), mock.DEFAULT]
 
         self.run_task()
 
@@ -314,3 +398,58 @@ class RevokeTaskTests(TaskTestCase):
 
         assert [call.args[2] for call in self.revoke.call_args_list] == [OTHER_PROGRAM_UUID, PROGRAM_UUID]
         assert not self.events
+
+
+@skip_unless_lms
+@ddt.ddt
+class AcceptanceTests(TaskTestCase):
+    """The tasks with the helpers as they are, and a Credentials that may be hidden behind something else."""
+
+    def setUp(self):
+        super().setUp()
+        self.api = FakeCredentials("https://credentials.example.com/api/v2/credentials/")
+        session = requests.Session()
+        session.get_adapter = lambda url: self.api
+        self.patch("get_credentials_api_client", return_value=session)
+        self.patch("get_credentials_api_base_url", return_value="https://credentials.example.com/api/v2/")
+        self.patch("get_completed_programs", return_value={PROGRAM_UUID: None})
+        self.patch("get_inverted_programs", return_value={COURSE_KEY: [{"uuid": PROGRAM_UUID}]})
+        self.certified = self.patch("get_certified_programs")
+
+    def run_task(self, status):
+        """Run the task that leads to a status."""
+        if status == "awarded":
+            self.certified.return_value = []
+            tasks.award_program_certificates.delay(self.user.username).get()
+        else:
+            self.certified.return_value = [PROGRAM_UUID]
+            tasks.revoke_program_certificates.delay(self.user.username, COURSE_KEY).get()
+
+    @ddt.data(
+        *[
+            (signal, status, *case)
+            for _emit, signal, status in (AWARDED, REVOKED)
+            for case in (
+                ([201], ["POST"], True),
+                # What a redirect makes of the request: from http to https, say.
+                ([301, 200], ["POST", "GET"], False),
+                ([302, 200], ["POST", "GET"], False),
+                ([307, 201], ["POST", "POST"], True),
+                ([308, 201], ["POST", "POST"], True),
+                # A gateway's own page: maintenance, or a login.
+                ([200], ["POST"], False),
+            )
+        ]
+    )
+    @ddt.unpack
+    def test_event_only_if_credentials_has_accepted(self, signal, status, answers, methods, announced):
+        for answer in answers:
+            self.api.answers.append({"status": answer, "headers": {"Location": self.api.url}, "body": b"{}"})
+
+        with self.assertLogs(TASKS_MODULE) as logs:
+            self.run_task(status)
+
+        assert self.api.methods == methods
+        assert self.sent == ([(signal, PROGRAM_UUID)] if announced else [])
+        # As ever, the task itself takes either for a success.
+        assert f"{status.capitalize()} program certificate" in "".join(logs.output)

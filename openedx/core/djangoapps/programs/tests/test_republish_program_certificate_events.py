@@ -3,183 +3,120 @@ Tests of the management command ``republish_program_certificate_events``.
 """
 
 import io
-import json
 import logging
+import os
+import signal
+import threading
+import warnings
 from datetime import UTC, datetime, timedelta
 from unittest import mock
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 import ddt
+import pytest
 import requests
-from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.test import TestCase, override_settings
-from django.utils.http import http_date
+from django.db import OperationalError
+from django.test import override_settings
+from openedx_events.event_bus import EventBusProducer
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
 from common.djangoapps.student.tests.factories import UserFactory
-from openedx.core.djangoapps.credentials.tests.mixins import CredentialsApiConfigMixin
-from openedx.core.djangoapps.programs.events import emit_program_certificate_revoked
+from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
+from openedx.core.djangoapps.programs.tests.test_credentials_reader import (
+    CREDENTIAL,
+    OTHER_CREDENTIAL,
+    OTHER_PROGRAM,
+    PROGRAM,
+    READER,
+    ReaderTestCase,
+    credential,
+)
 from openedx.core.djangolib.testing.utils import skip_unless_lms
 
 COMMAND = "republish_program_certificate_events"
 MODULE = f"openedx.core.djangoapps.programs.management.commands.{COMMAND}"
-PROGRAM = "1b0b0000-0000-4000-8000-000000000001"
-OTHER_PROGRAM = "1b0b0000-0000-4000-8000-000000000002"
-CREDENTIAL = "583f360c-0000-4000-8000-000000000001"
-MODIFIED = "2026-11-23T04:41:16Z"
-NOW = 1_795_408_876
 TOPIC = "learning-program-certificate-lifecycle"
+PUBLISHED = "published"
+LMS_ONLY = "sent within the LMS only"
 
 
-def credential(username, program_uuid=PROGRAM, **fields):
+def summary(
+    read=0, outside=0, awarded=0, revoked=0, skipped=0, younger=0, failed=0, published=LMS_ONLY, published_revoked=None
+):
     """
-    Make a program credential, as the API returns it.
-    """
-    return {
-        "username": username,
-        "credential": {"type": "program", "credential_id": 1, "program_uuid": program_uuid},
-        "status": "awarded",
-        "uuid": CREDENTIAL,
-        "attributes": [],
-        "date_override": None,
-        "created": "2026-11-01T00:00:00Z",
-        "modified": MODIFIED,
-        "certificate_url": "http://credentials/credentials/583f360c/",
-        **fields,
-    }
-
-
-def summary(read=0, outside=0, awarded=0, revoked=0, skipped=0, failed=0, published="published"):
-    """
-    Make the line that ends the command's output.
+    Make the line that ends the command's output. Without configuration, no event leaves the LMS.
     """
     return (
-        f"Program certificates read: {read}, outside the window: {outside}, {published} awarded: {awarded}, "
-        f"{published} revoked: {revoked}, skipped (learner unknown to the LMS): {skipped}, failed: {failed}\n"
+        f"Program certificates read: {read}, not selected: {outside}, {published} awarded: {awarded}, "
+        f"{published_revoked or published} revoked: {revoked}, skipped (learner unknown to the LMS): {skipped}, "
+        f"skipped (account younger than the certificate): {younger}, failed: {failed}\n"
     )
 
 
-class Terminal(io.StringIO):
-    """A text stream that calls itself a terminal."""
-
-    def isatty(self):
-        """Say yes."""
-        return True
-
-
-class FakeCredentials(requests.adapters.BaseAdapter):
-    """Answers every request with what a test has prepared; the last answer repeats."""
-
-    def __init__(self, url):
-        super().__init__()
-        self.url = url
-        self.answers = []
-        self.queries = []
-        self.timeouts = []
-
-    def send(self, request, timeout=None, **kwargs):
-        """Answer."""
-        url, _, query = request.url.partition("?")
-        assert url == self.url
-        self.queries.append(dict(parse_qsl(query)))
-        self.timeouts.append(timeout)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        answer = answer(self.queries[-1]) if callable(answer) else answer
-        if isinstance(answer["body"], Exception):
-            raise answer["body"]
-        response = requests.Response()
-        response.request, response.url = request, request.url
-        response.status_code = answer.get("status", 200)
-        response.headers.update(answer.get("headers", {}))
-        response.raw = io.BytesIO(answer["body"])
-        return response
-
-    def close(self):
-        """There is nothing to close."""
+def producer_config(awarded, revoked):
+    """
+    Make a producer configuration with both events enabled or not.
+    """
+    return {
+        event.event_type: {TOPIC: {"event_key_field": "program_certificate.program.uuid", "enabled": enabled}}
+        for event, enabled in ((PROGRAM_CERTIFICATE_AWARDED, awarded), (PROGRAM_CERTIFICATE_REVOKED, revoked))
+    }
 
 
-class RepublishTestCase(CredentialsApiConfigMixin, TestCase):
-    """Answers for Credentials, and keeps what the command waits for, logs and sends."""
+class Producer(EventBusProducer):
+    """A producer that can be built."""
+
+    def send(self, **kwargs):
+        """Send nothing."""
+
+
+class RepublishTestCase(ReaderTestCase):
+    """Keeps what the command logs and sends, and what a consumer makes of it."""
 
     def setUp(self):
         super().setUp()
-        config = self.create_credentials_config()
-        self.service_user = UserFactory(username=settings.CREDENTIALS_SERVICE_USERNAME)
-        self.url = f"{config.internal_api_url.rstrip('/')}/credentials/"
-        self.api = FakeCredentials(self.url)
-        self.patch("requests.Session.get_adapter", return_value=self.api)
-        self.sleep = self.patch(f"{MODULE}.time.sleep")
         self.events = []
-        for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
-            signal.enable()  # a test that isolates itself from events may have left it disabled
-            signal.connect(self.receive)
-            self.addCleanup(signal.disconnect, self.receive)
+        self.latest = {}
+        self.stdout = io.StringIO()
+        for event in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
+            event.enable()  # a test that isolates itself from events may have left it disabled
+            event.connect(self.receive)
+            self.addCleanup(event.disconnect, self.receive)
 
-    def patch(self, target, **kwargs):
-        """Patch until the test ends."""
-        patcher = mock.patch(target, **kwargs)
-        self.addCleanup(patcher.stop)
-        return patcher.start()
-
-    def receive(self, signal, program_certificate, metadata, **kwargs):
-        """Keep an event."""
+    def receive(self, signal, program_certificate, metadata, **kwargs):  # pylint: disable=redefined-outer-name
+        """Keep an event, and for each learner and program the one with the latest time."""
         self.events.append((signal.event_type.split(".")[-2], program_certificate, metadata.time))
+        key = (program_certificate.user.id, program_certificate.program.uuid)
+        if key not in self.latest or self.latest[key][0] <= metadata.time:
+            self.latest[key] = (metadata.time, program_certificate.status)
 
-    def serve(self, records, page_size=20):
-        """Answer every request with the page of the records that it asks for."""
+    @property
+    def known(self):
+        """list[str]: the statuses that a consumer has that keeps the latest event."""
+        return [status for _time, status in self.latest.values()]
 
-        def answer(params):
-            self.assertEqual(params["type"], "program")
-            self.assertNotIn("status", params)
-            self.assertNotIn("only_visible", params)
-            matching = [
-                record
-                for record in records
-                if params.get("username") in (None, record["username"])
-                and params.get("program_uuid") in (None, record["credential"]["program_uuid"])
-            ]
-            page = int(params["page"])
-            link = f"{self.url}?page={page + 1}&type=program" if len(matching) > page * page_size else None
-            results = matching[(page - 1) * page_size : page * page_size]
-            page = {"count": len(matching), "next": link, "results": results}
-            return {"body": json.dumps(page).encode()}
-
-        self.api.answers.append(answer)
-
-    def answer(self, *results, link=None, **kwargs):
-        """Prepare one answer: a page with these results, unless ``body`` (text, bytes or exception) is given."""
-        page = {"count": len(results), "next": link, "previous": None, "results": list(results)}
-        body = kwargs.pop("body", json.dumps(page))
-        self.api.answers.append({"body": body.encode() if isinstance(body, str) else body, **kwargs})
-
-    def run_command(self, *args, stdout=None):
+    def run_command(self, *args, stdout=None, **options):
         """Run the command, and return its output."""
         self.stdout = stdout or io.StringIO()
-        with self.assertLogs(MODULE, logging.DEBUG) as logs:
+        with self.assertLogs("openedx.core.djangoapps.programs", logging.DEBUG) as logs:
             # assertLogs() fails if nothing is logged.
             logging.getLogger(MODULE).info("Starting")
             self.logs = logs.output
-            call_command(COMMAND, *args, stdout=self.stdout)
+            call_command(COMMAND, *args, stdout=self.stdout, **options)
         return self.stdout.getvalue()
 
-    def run_failing(self, *args):
+    def run_failing(self, *args, code=1, **options):
         """Run the command, which is to fail, and return the error's message."""
-        with self.assertRaises(CommandError) as error:
-            self.run_command(*args)
-        return str(error.exception)
+        with pytest.raises(CommandError) as error:
+            self.run_command(*args, **options)
+        assert error.value.returncode == code
+        return str(error.value)
 
-    def logged(self, level):
-        """Return the messages of a level."""
-        prefix = f"{level}:{MODULE}:"
-        return [line.removeprefix(prefix) for line in self.logs if line.startswith(prefix)]
-
-    @property
-    def pauses(self):
-        """The seconds of each pause."""
-        return [call.args[0] for call in self.sleep.call_args_list]
+    def logged(self, level, module=MODULE):
+        """Return the messages of a level, other than that nothing leaves the LMS in these tests."""
+        return [line for line in super().logged(level, module) if "EVENT_BUS_PRODUCER_CONFIG" not in line]
 
 
 @skip_unless_lms
@@ -189,32 +126,21 @@ class RepublishTests(RepublishTestCase):
 
     def test_sends_the_event_of_the_current_status(self):
         learner = UserFactory(username="learner", first_name="Ada", last_name="Lovelace")
-        self.answer(
-            credential("learner"),
-            credential("learner", OTHER_PROGRAM, status="revoked", modified="2026-11-24T01:00:00+01:00"),
-        )
+        self.answer(credential("learner"), credential("learner", OTHER_PROGRAM, status="revoked"))
+        asked = datetime(2026, 11, 25, 12, 30, 15, 250, tzinfo=UTC)
+        self.patch(f"{READER}.now", return_value=asked)
 
         assert self.run_command("--all") == summary(read=2, awarded=1, revoked=1)
 
-        awarded, revoked = self.events
+        assert len(self.events) == 2
+        awarded, revoked = self.events[0], self.events[1]
         assert awarded[0] == awarded[1].status == "awarded"
         assert awarded[1].program.uuid == PROGRAM
         assert awarded[1].user.id == learner.id
         assert awarded[1].user.pii.name == "Ada Lovelace"
-        assert awarded[2] == datetime(2026, 11, 23, 4, 41, 16, tzinfo=UTC)
         assert revoked[0] == revoked[1].status == "revoked"
         assert revoked[1].program.uuid == OTHER_PROGRAM
-        assert revoked[2] == datetime(2026, 11, 24, tzinfo=UTC)
-
-    def test_asks_as_the_service_user(self):
-        self.answer()
-        client = self.patch(f"{MODULE}.get_credentials_api_client", return_value=requests.Session())
-
-        self.run_command("--all")
-
-        client.assert_called_once_with(self.service_user)
-        assert self.api.queries == [{"type": "program", "page": "1"}]
-        assert all(0 < seconds <= 60 for seconds in self.api.timeouts[0])
+        assert awarded[2] == revoked[2] == asked
 
     def test_reads_all_pages(self):
         for number in range(5):
@@ -231,18 +157,25 @@ class RepublishTests(RepublishTestCase):
             "Program certificates: 5 of 5 read, up to page 3 of list 1 of 1",
         ]
 
-    def test_narrows_the_query(self):
+    def test_one_list_a_program(self):
+        UserFactory(username="learner")
+        self.serve([credential("learner", program) for program in (PROGRAM, OTHER_PROGRAM)])
+
+        output = self.run_command("--program-uuids", UUID(PROGRAM).hex, OTHER_PROGRAM, PROGRAM.upper())
+
+        assert output == summary(read=2, awarded=2)
+        assert [query["program_uuid"] for query in self.api.queries] == [PROGRAM, OTHER_PROGRAM]
+
+    def test_one_list_a_learner_however_many_programs(self):
         usernames = ["learner1", "learner2", "learner3"]
         for username in usernames:
             UserFactory(username=username)
         self.serve([credential(username, program) for username in usernames for program in (PROGRAM, OTHER_PROGRAM)])
 
-        output = self.run_command(
-            "--usernames", "learner1", "learner3", "learner1", "--program-uuids", UUID(PROGRAM).hex, PROGRAM.upper()
-        )
+        output = self.run_command("--usernames", "learner1", "learner3", "learner1", "--program-uuids", PROGRAM)
 
-        assert output == summary(read=2, awarded=2)
-        assert len(self.api.queries) == 2
+        assert output == summary(read=4, awarded=2, outside=2)
+        assert [query["username"] for query in self.api.queries] == ["learner1", "learner3"]
         assert {(event[1].user.pii.username, event[1].program.uuid) for event in self.events} == {
             ("learner1", PROGRAM),
             ("learner3", PROGRAM),
@@ -281,23 +214,82 @@ class RepublishTests(RepublishTestCase):
             read=4, awarded=1, revoked=1, skipped=1, failed=1, published="would publish"
         )
         assert not self.events
-        assert not self.logged("WARNING")
+        assert not ReaderTestCase.logged(self, "WARNING", MODULE)
+
+    def test_a_malformed_record_is_named_and_stops_nothing(self):
+        UserFactory(username="learner")
+        self.answer(credential("learner") | {"status": "expired"}, credential("learner"), None)
+
+        message = self.run_failing("--all")
+
+        assert message.startswith("Program certificates that failed: 2; the log names them. Run the same command again")
+        assert self.stdout.getvalue() == summary(read=3, awarded=1, failed=2)
+        problem = "username, status, created, modified or program_uuid is missing or malformed"
+        assert self.logged("ERROR") == [
+            f"Program certificate {CREDENTIAL}: {problem}",
+            f"Program certificate 3 on page 1 of list 1 of 1: {problem}",
+        ]
+
+    def test_an_event_that_fails_is_counted_and_stops_nothing(self):
+        UserFactory(username="learner")
+        self.answer(credential("learner"), credential("learner", OTHER_PROGRAM, status="revoked"))
+        with mock.patch.object(PROGRAM_CERTIFICATE_AWARDED, "send_event", side_effect=ConnectionError):
+            message = self.run_failing("--all")
+
+        assert "Program certificates that failed: 1;" in message
+        assert self.stdout.getvalue() == summary(read=2, revoked=1, failed=1)
+        assert self.logged("ERROR") == [f"Program certificate {CREDENTIAL}: its event could not be sent"]
+
+    def test_a_consumer_learns_what_moved_no_date(self):
+        # revoke_certificates of Credentials updates the status alone.
+        learner = UserFactory(username="learner")
+        emit_program_certificate_awarded(learner, PROGRAM)
+        self.answer(credential("learner", status="revoked"))
+
+        assert self.run_command("--all") == summary(read=1, revoked=1)
+
+        assert self.known == ["revoked"]
+
+    @ddt.data(-60, 60)
+    def test_a_consumer_is_not_misled_by_the_clock_of_credentials(self, minutes):
+        learner = UserFactory(username="learner")
+        emit_program_certificate_awarded(learner, PROGRAM)
+        modified = (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
+        self.answer(credential("learner", status="revoked", modified=modified))
+
+        self.run_command("--all")
+        assert self.known == ["revoked"]
+
+        emit_program_certificate_awarded(learner, PROGRAM)
+        assert self.known == ["awarded"]
+
+    def test_a_live_change_between_reading_and_sending_wins(self):
+        learner = UserFactory(username="learner")
+
+        def answer(params):
+            emit_program_certificate_revoked(learner, PROGRAM)
+            return page(params)
+
+        self.serve([credential("learner")])
+        page = self.api.answers.pop()
+        self.api.answers.append(answer)
+
+        assert self.run_command("--all") == summary(read=1, awarded=1)
+
+        assert [event[0] for event in self.events] == ["revoked", "awarded"]
+        assert self.known == ["revoked"]
+
+
+@skip_unless_lms
+@ddt.ddt
+class LearnerTests(RepublishTestCase):
+    """Whom a certificate is announced for."""
 
     def test_skips_learners_that_the_lms_does_not_know(self):
         UserFactory(username="learner")
-        self.answer(credential("nobody"), credential("Learner"), credential("learner"))
+        self.answer(credential("nobody"), credential("learner"))
 
-        assert self.run_command("--all") == summary(read=3, skipped=2, awarded=1)
-
-    def test_a_database_that_ignores_case_does_not_bring_in_another_learner(self):
-        UserFactory(username="learner")
-        self.answer(credential("Learner"))
-        found = mock.Mock(**{"select_related.return_value": [UserFactory(username="learner")]})
-        service_user = mock.Mock(**{"first.return_value": self.service_user})
-        self.patch(f"{MODULE}.User.objects.filter", side_effect=[service_user, found])
-        self.patch(f"{MODULE}.get_credentials_api_client", return_value=requests.Session())
-
-        assert self.run_command("--all") == summary(read=1, skipped=1)
+        assert self.run_command("--all") == summary(read=2, skipped=1, awarded=1)
 
     @ddt.data(1, 20)
     def test_looks_learners_up_in_one_query_a_page(self, learners):
@@ -306,7 +298,7 @@ class RepublishTests(RepublishTestCase):
             if number % 2:
                 user.profile.delete()
         self.answer(*[credential(f"learner{number}") for number in range(learners)])
-        self.patch(f"{MODULE}.get_credentials_api_client", return_value=requests.Session())
+        self.patch(f"{READER}.get_credentials_api_client", return_value=requests.Session())
         self.patch(f"{MODULE}._get_service_user", return_value=self.service_user)
 
         with self.assertNumQueries(1):
@@ -314,126 +306,296 @@ class RepublishTests(RepublishTestCase):
 
         assert len(self.events) == learners
 
-    @ddt.data(
-        {"status": "expired"},
-        {"status": ["awarded"]},
-        {"username": None},
-        {"username": " "},
-        {"username": "lone surrogate \ud800"},
-        {"username": "nul \0"},
-        {"username": ""},
-        {"credential": None},
-        {"credential": {}},
-        {"credential": {"program_uuid": "no uuid"}},
-        {"credential": {"program_uuid": 1}},
-        {"modified": None},
-        {"modified": "yesterday"},
-        {"modified": "2026-11-23T04:41:16"},
-        {"modified": "0001-01-01T00:00:00+14:00"},
-    )
-    def test_a_malformed_record_is_named_and_stops_nothing(self, fields):
+    def test_looks_nobody_up_for_a_page_outside_the_window(self):
         UserFactory(username="learner")
-        self.answer(credential("learner") | fields, credential("learner"))
+        self.answer(credential("learner"))
+        self.patch(f"{READER}.get_credentials_api_client", return_value=requests.Session())
+        self.patch(f"{MODULE}._get_service_user", return_value=self.service_user)
 
-        message = self.run_failing("--all")
+        with self.assertNumQueries(0):
+            self.run_command("--start-date", "2026-11-24")
 
-        assert message.startswith("Program certificates that failed: 1; the log names them. Run the same command again")
-        assert self.stdout.getvalue() == summary(read=2, awarded=1, failed=1)
+    def test_who_the_database_finds_is_the_learner(self):
+        # A database that ignores case, played by other usernames.
+        learner = UserFactory(username="ada.k")
+        self.patch(f"{MODULE}._find_learners", side_effect=lambda names: {n: learner for n in names if n == "Ada.K"})
+        self.answer(credential("Ada.K"))
+
+        assert self.run_command("--all") == summary(read=1, awarded=1)
+
+        assert self.events[0][1].user.pii.username == "ada.k"
+
+    def test_two_certificates_of_one_learner_and_program_are_not_announced(self):
+        learner = UserFactory(username="ada.k")
+        self.patch(f"{MODULE}._find_learners", side_effect=lambda names: dict.fromkeys(names, learner))
+        self.answer(
+            credential("Ada.K"),
+            credential("ada.k", uuid=OTHER_CREDENTIAL, status="revoked"),
+            credential("ada.k", OTHER_PROGRAM),
+        )
+
+        assert "Program certificates that failed: 2;" in self.run_failing("--all")
+
+        assert self.stdout.getvalue() == summary(read=3, awarded=1, failed=2)
+        assert [event[1].program.uuid for event in self.events] == [OTHER_PROGRAM]
         assert self.logged("ERROR") == [
-            f"Program certificate {CREDENTIAL}: username, status, modified or program_uuid is missing or malformed"
+            f"Program certificate {uuid}: user {learner.id} has another one of this program"
+            for uuid in (CREDENTIAL, OTHER_CREDENTIAL)
         ]
 
-    @ddt.data(None, [], "text", {"uuid": "learner@example.com"}, {"uuid": 7})
-    def test_a_record_without_a_uuid_is_named_by_its_place(self, record):
-        UserFactory(username="learner")
-        self.answer(credential("learner"), record)
+    def test_the_other_certificate_may_be_outside_the_window(self):
+        learner = UserFactory(username="ada.k")
+        self.patch(f"{MODULE}._find_learners", side_effect=lambda names: dict.fromkeys(names, learner))
+        self.answer(credential("Ada.K", modified="2020-01-01T00:00:00Z"), credential("ada.k", uuid=OTHER_CREDENTIAL))
 
-        self.run_failing("--all")
+        self.run_failing("--start-date", "2026-11-01")
 
-        assert self.logged("ERROR") == [
-            "Program certificate 2 on page 1 of list 1 of 1: username, status, modified or program_uuid is missing or "
-            "malformed"
+        assert self.stdout.getvalue() == summary(read=2, outside=1, failed=1)
+
+    def test_who_took_a_username_over_is_not_announced(self):
+        earner = UserFactory(username="sam", email="samira@example.com", date_joined=datetime(2025, 1, 1, tzinfo=UTC))
+        earner.username = "samira.k"
+        earner.save()
+        newcomer = UserFactory(username="sam", date_joined=datetime(2026, 11, 24, tzinfo=UTC))
+        self.answer(credential("sam", created="2026-05-01T00:00:00Z"))
+
+        assert self.run_command("--all") == summary(read=1, younger=1)
+
+        assert not self.events
+        assert self.logged("WARNING") == [
+            f"Program certificate {CREDENTIAL} is older than the account of user {newcomer.id}, who may have taken its "
+            "holder's username over; if not, name them in --usernames"
         ]
 
-    def test_an_event_that_fails_is_counted_and_stops_nothing(self):
-        UserFactory(username="learner")
-        self.answer(credential("learner"), credential("learner", OTHER_PROGRAM, status="revoked"))
-        self.patch(f"{MODULE}.emit_program_certificate_awarded", return_value=False)
+    def test_a_younger_account_is_announced_if_it_is_named(self):
+        UserFactory(username="sam", date_joined=datetime(2026, 11, 24, tzinfo=UTC))
+        self.answer(credential("sam", created="2026-05-01T00:00:00Z"))
 
-        message = self.run_failing("--all")
+        assert self.run_command("--usernames", "sam") == summary(read=1, awarded=1)
 
-        assert "Program certificates that failed: 1;" in message
-        assert self.stdout.getvalue() == summary(read=2, revoked=1, failed=1)
-        assert self.logged("ERROR") == [f"Program certificate {CREDENTIAL}: its event could not be sent"]
+    def test_an_account_may_be_as_much_younger_as_clocks_differ(self):
+        joined = datetime(2026, 11, 24, tzinfo=UTC)
+        UserFactory(username="learner", date_joined=joined)
+        self.answer(
+            credential("learner", created=(joined - timedelta(days=1)).isoformat()),
+            credential("learner", OTHER_PROGRAM, created=(joined - timedelta(days=1, seconds=1)).isoformat()),
+        )
 
-    def test_warns_of_events_that_the_bus_does_not_take(self):
+        assert self.run_command("--all") == summary(read=2, awarded=1, younger=1)
+
+        assert self.events[0][1].program.uuid == PROGRAM
+
+
+@skip_unless_lms
+@ddt.ddt
+class NothingFoundTests(RepublishTestCase):
+    """A list that is empty, and one that cannot be read."""
+
+    NOTHING = "Credentials has no such program certificate at all. Is it the right Credentials, "
+
+    @ddt.data(["--all"], ["--all", "--start-date", "2026-11-23"])
+    def test_everything_is_nothing(self, options):
         self.answer()
-        config = {
-            PROGRAM_CERTIFICATE_AWARDED.event_type: {TOPIC: {"event_key_field": "x", "enabled": True}},
-            PROGRAM_CERTIFICATE_REVOKED.event_type: {TOPIC: {"event_key_field": "x", "enabled": False}},
-        }
-        with override_settings(EVENT_BUS_PRODUCER_CONFIG=config):
-            self.run_command("--all")
+
+        assert self.run_failing(*options).startswith(self.NOTHING)
+
+        assert self.stdout.getvalue() == summary()
+        assert self.logged("INFO")[1:] == ["Program certificates: 0 of 0 read, up to page 1 of list 1 of 1"]
+
+    def test_a_window_without_certificates_is_a_success(self):
+        self.answer()
+
+        assert self.run_command("--start-date", "2026-11-23") == summary()
+
+        assert not self.logged("WARNING")
+
+    def test_a_program_without_certificates(self):
+        self.answer()
+
+        assert self.run_failing("--program-uuids", PROGRAM).startswith(self.NOTHING)
+
+        assert self.logged("WARNING") == [f"Credentials has no program certificate of program {PROGRAM} (list 1 of 1)"]
+
+    def test_a_learner_without_certificates_of_the_programs(self):
+        learner = UserFactory(username="private")
+        self.answer(credential("private", OTHER_PROGRAM))
+
+        assert self.run_failing("--usernames", "private", "--program-uuids", PROGRAM).startswith(self.NOTHING)
+
+        assert self.stdout.getvalue() == summary(read=1, outside=1)
+        assert self.logged("WARNING") == [f"Credentials has no program certificate of user {learner.id} (list 1 of 1)"]
+        assert "private" not in "".join(self.logs)
+
+    def test_one_of_several_lists_is_empty(self):
+        UserFactory(username="learner")
+        self.serve([credential("learner")])
+
+        assert self.run_command("--program-uuids", OTHER_PROGRAM, PROGRAM) == summary(read=1, awarded=1)
 
         assert self.logged("WARNING") == [
-            f"EVENT_BUS_PRODUCER_CONFIG does not enable {PROGRAM_CERTIFICATE_REVOKED.event_type}: "
-            "it will not leave the LMS"
+            f"Credentials has no program certificate of program {OTHER_PROGRAM} (list 1 of 2)"
         ]
 
-    def test_shows_a_bar_on_a_terminal(self):
+    def test_all_outside_the_window_is_not_nothing(self):
         UserFactory(username="learner")
-        self.serve([credential("learner")] * 3, page_size=2)
-
-        output = self.run_command("--all", stdout=Terminal())
-
-        assert output == (
-            "\r[####################..........] 2 of 3, list 1 of 1\033[K"
-            "\r[##############################] 3 of 3, list 1 of 1\033[K"
-            "\n" + summary(read=3, awarded=3)
-        )
-        assert self.logged("INFO") == ["Starting"]
-
-    @ddt.data(None, "many", -1)
-    def test_an_unusable_count_spoils_no_more_than_the_bar(self, count):
-        self.answer(body=json.dumps({"count": count, "next": None, "results": [credential("nobody")]}))
-
-        assert self.run_command("--all") == summary(read=1, skipped=1)
-
-        assert self.logged("INFO")[1:] == ["Program certificates: 1 of 1 read, up to page 1 of list 1 of 1"]
-
-    def test_tells_how_far_it_got_when_interrupted(self):
-        UserFactory(username="learner")
-        self.serve([credential("learner")] * 3, page_size=2)
-        self.sleep.side_effect = KeyboardInterrupt
-
-        with self.assertRaises(KeyboardInterrupt):
-            self.run_command("--all", "--delay", "1")
-
-        assert self.stdout.getvalue() == summary(read=2, awarded=2)
-
-    def test_a_consumer_that_keeps_the_latest_event_takes_no_harm_from_repeats(self):
-        learner = UserFactory(username="learner")
-        latest = {}
-
-        def keep_latest(program_certificate, metadata, **kwargs):
-            key = (program_certificate.user.id, program_certificate.program.uuid)
-            if key not in latest or latest[key][0] <= metadata.time:
-                latest[key] = (metadata.time, program_certificate.status)
-
-        for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
-            signal.connect(keep_latest)
-            self.addCleanup(signal.disconnect, keep_latest)
         self.answer(credential("learner"))
-        self.run_command("--all")
-        before = dict(latest)
-        self.run_command("--all")
-        assert latest == before
 
-        # A revocation goes out live after the page was read, and before its events are sent.
-        time = datetime.fromisoformat(MODIFIED) + timedelta(seconds=2)
-        emit_program_certificate_revoked(learner, PROGRAM, time=time)
-        self.run_command("--all")
-        assert [status for _time, status in latest.values()] == ["revoked"]
+        output = self.run_command("--program-uuids", PROGRAM, "--start-date", "2026-11-24")
+
+        assert output == summary(read=1, outside=1)
+        assert not self.logged("WARNING")
+
+    def test_a_list_that_is_refused_does_not_stop_the_next(self):
+        UserFactory(username="learner")
+        self.answer(status=400)
+        self.answer(credential("learner"))
+
+        message = self.run_failing("--program-uuids", OTHER_PROGRAM, PROGRAM)
+
+        assert message.startswith("Not complete: list 1 of 2, page 1: Credentials answered 400. Run the same command")
+        assert self.stdout.getvalue() == summary(read=1, awarded=1)
+        assert not self.logged("WARNING")
+
+    @ddt.data({"status": 403}, {"status": 302}, {"status": 503}, {"body": requests.ConnectionError()})
+    def test_a_service_that_is_away_or_refuses_the_service_user_ends_the_run(self, failure):
+        UserFactory(username="learner")
+        self.answer(credential("learner"))
+        self.answer(**failure)
+
+        message = self.run_failing("--program-uuids", PROGRAM, OTHER_PROGRAM, CREDENTIAL)
+
+        assert message.startswith("Stopped in list 2 of 3, page 1: ")
+        assert "All before that is done. Run the same command again" in message
+        assert self.stdout.getvalue() == summary(read=1, awarded=1)
+        assert {query["program_uuid"] for query in self.api.queries} == {PROGRAM, OTHER_PROGRAM}
+
+    def test_a_list_that_never_stands_still(self):
+        UserFactory(username="learner")
+        self.answer(credential("learner"), count=2)
+
+        message = self.run_failing("--all")
+
+        assert message.startswith("Not complete: list 1 of 1, it moved while it was read, 3 times: it has 2 records")
+        # Repeats are counted, as they are sent.
+        assert self.stdout.getvalue() == summary(read=3, awarded=3)
+
+
+@skip_unless_lms
+@ddt.ddt
+class EndingTests(RepublishTestCase):
+    """How a run ends before its end."""
+
+    def setUp(self):
+        super().setUp()
+        UserFactory(username="learner")
+        self.serve([credential("learner", str(UUID(int=number))) for number in range(3)], page_size=2)
+
+    def assert_ends_in_order(self):
+        """Run until the first pause, which is to end it."""
+        before = signal.getsignal(signal.SIGTERM)
+
+        message = self.run_failing("--all", "--delay", "1")
+
+        assert message.startswith("Interrupted in list 1 of 1. All before that is done. Run the same command again")
+        assert self.stdout.getvalue() == summary(read=2, awarded=2)
+        assert signal.getsignal(signal.SIGTERM) is before
+
+    def test_interrupted(self):
+        self.sleep.side_effect = KeyboardInterrupt
+        self.assert_ends_in_order()
+
+    def test_terminated(self):
+        self.sleep.side_effect = lambda seconds: os.kill(os.getpid(), signal.SIGTERM)
+        self.assert_ends_in_order()
+
+    def test_an_interrupt_in_the_middle_of_a_page(self):
+        def stop(program_certificate, **kwargs):
+            if program_certificate.program.uuid == str(UUID(int=1)):
+                raise KeyboardInterrupt
+
+        PROGRAM_CERTIFICATE_AWARDED.connect(stop)
+        self.addCleanup(PROGRAM_CERTIFICATE_AWARDED.disconnect, stop)
+
+        assert self.run_failing("--all").startswith("Interrupted in list 1 of 1. ")
+
+        # What was being sent is neither read nor sent: the numbers add up.
+        assert self.stdout.getvalue() == summary(read=1, awarded=1)
+
+    def test_another_thread_leaves_the_handler_alone(self):
+        before, seen, ended = signal.getsignal(signal.SIGTERM), [], []
+        self.sleep.side_effect = lambda seconds: seen.append(signal.getsignal(signal.SIGTERM))
+        # The test's transaction belongs to its thread.
+        self.patch(f"{MODULE}._get_service_user", return_value=self.service_user)
+        self.patch(f"{MODULE}._find_learners", return_value={})
+        self.patch(f"{READER}.get_credentials_api_client", return_value=requests.Session())
+        self.patch(f"{READER}.get_credentials_api_base_url", return_value=self.url.removesuffix("/credentials/"))
+
+        def run():
+            ended.append(self.run_command("--all", "--delay", "1"))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+
+        assert ended == [summary(read=3, skipped=3)]
+        assert seen == [before]
+
+    def test_a_database_that_fails(self):
+        self.patch(f"{MODULE}._find_learners", side_effect=[{}, OperationalError("private")])
+
+        message = self.run_failing("--all")
+
+        assert message.startswith("Stopped in list 1 of 1, the LMS's database failed (OperationalError). Run the same")
+        assert self.stdout.getvalue() == summary()
+
+
+@skip_unless_lms
+@ddt.ddt
+class EventBusTests(RepublishTestCase):
+    """What the summary says of events that the bus does not take."""
+
+    def setUp(self):
+        super().setUp()
+        UserFactory(username="learner")
+        self.answer(credential("learner"), credential("learner", OTHER_PROGRAM, status="revoked"))
+
+    @ddt.data(
+        (True, True, PUBLISHED, PUBLISHED),
+        (True, False, PUBLISHED, LMS_ONLY),
+        (False, True, LMS_ONLY, PUBLISHED),
+        (False, False, LMS_ONLY, LMS_ONLY),
+    )
+    @ddt.unpack
+    def test_says_published_only_of_what_the_bus_takes(self, awarded, revoked, published, published_revoked):
+        with override_settings(
+            EVENT_BUS_PRODUCER_CONFIG=producer_config(awarded, revoked), EVENT_BUS_PRODUCER=f"{__name__}.Producer"
+        ):
+            output = self.run_command("--all")
+
+        assert output == summary(read=2, awarded=1, revoked=1, published=published, published_revoked=published_revoked)
+        assert len(self.events) == 2
+        disabled = [PROGRAM_CERTIFICATE_AWARDED] * (not awarded) + [PROGRAM_CERTIFICATE_REVOKED] * (not revoked)
+        assert ReaderTestCase.logged(self, "WARNING", MODULE) == [
+            f"EVENT_BUS_PRODUCER_CONFIG does not enable {event.event_type}: it will not leave the LMS"
+            for event in disabled
+        ]
+
+    @ddt.data(None, "no_such_module.create_producer", "builtins.dict", "openedx_events.event_bus.NoEventBusProducer")
+    def test_refuses_without_a_producer(self, producer):
+        with (
+            override_settings(EVENT_BUS_PRODUCER_CONFIG=producer_config(True, False), EVENT_BUS_PRODUCER=producer),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            message = self.run_failing("--all", code=2)
+
+            assert message == "EVENT_BUS_PRODUCER: no producer can be built, so every event would be dropped."
+            assert not self.api.queries
+            # Nothing is sent then, so none is needed.
+            assert self.run_command("--all", "--dry-run").startswith("Program certificates read: 2")
+
+    def test_needs_no_producer_for_receivers_in_the_lms(self):
+        with override_settings(EVENT_BUS_PRODUCER_CONFIG=producer_config(False, False), EVENT_BUS_PRODUCER=None):
+            assert self.run_command("--all") == summary(read=2, awarded=1, revoked=1)
 
 
 @skip_unless_lms
@@ -460,12 +622,17 @@ class OptionsTests(RepublishTestCase):
         (["--all", "--delay", "nan"], "--delay: not a number from 0 to 3600."),
         (["--all", "--delay", "inf"], "--delay: not a number from 0 to 3600."),
         (["--all", "--delay", "1e6"], "--delay: not a number from 0 to 3600."),
+        (
+            ["--usernames", "private1", "learner", "private2"],
+            "--usernames: the LMS does not know number 1, 3 of them.",
+        ),
     )
     @ddt.unpack
     def test_unusable_options(self, options, message):
-        client = self.patch(f"{MODULE}.get_credentials_api_client")
+        UserFactory(username="learner")
+        client = self.patch(f"{READER}.get_credentials_api_client")
 
-        error = self.run_failing(*options)
+        error = self.run_failing(*options, code=2)
 
         assert error.startswith(message)
         assert "private" not in error
@@ -473,169 +640,40 @@ class OptionsTests(RepublishTestCase):
         client.assert_not_called()
 
     def test_values_that_do_not_come_from_the_parser_are_checked_too(self):
+        UserFactory(username="b")
         for option in (
             {"program_uuids": 1},
+            {"program_uuids": PROGRAM},
             {"program_uuids": [], "start_date": "2026-11-23"},
             {"usernames": [1]},
+            {"usernames": "b"},
             {"usernames": [], "all": True},
             {"start_date": 1},
             {"delay": 10**400, "all": True},
         ):
-            with self.assertRaisesRegex(CommandError, f"^--{next(iter(option)).replace('_', '-')}: "):
+            with pytest.raises(CommandError, match=f"^--{next(iter(option)).replace('_', '-')}: ") as error:
                 call_command(COMMAND, **option)
+            assert error.value.returncode == 2
+
+    def test_many_usernames(self):
+        usernames = [f"learner{number}" for number in range(250)]
+        for username in usernames:
+            UserFactory(username=username)
+        self.serve([credential(username) for username in usernames])
+
+        assert self.run_command("--usernames", *usernames) == summary(read=250, awarded=250)
+
+        assert [query["username"] for query in self.api.queries] == usernames
 
     def test_credentials_disabled(self):
         self.create_credentials_config(enabled=False)
 
-        assert self.run_failing("--all") == "The use of Credentials is disabled in CredentialsApiConfig."
+        error = self.run_failing("--all", code=2)
+
+        assert error == "The use of Credentials is disabled in CredentialsApiConfig."
 
     @override_settings(CREDENTIALS_SERVICE_USERNAME="nobody")
     def test_no_service_user(self):
-        assert self.run_failing("--all") == (
-            "The setting CREDENTIALS_SERVICE_USERNAME names a user who does not exist."
-        )
+        error = self.run_failing("--all", code=2)
 
-
-@skip_unless_lms
-@ddt.ddt
-class ReadingTests(RepublishTestCase):
-    """How failures of the API are handled."""
-
-    @ddt.data(
-        ("7", [7]),
-        ("0", []),
-        ("-5", []),
-        ("86400", [600]),
-        ("9" * 5000, [60]),
-        ("soon", [60]),
-        (None, [60]),
-        (http_date(NOW + 7), [7]),
-        (http_date(NOW - 7), []),
-        (http_date(NOW + 86400), [600]),
-    )
-    @ddt.unpack
-    def test_waits_as_told_when_throttled(self, retry_after, pauses):
-        self.patch(f"{MODULE}.time.time", return_value=NOW)
-        self.answer(status=429, headers={} if retry_after is None else {"Retry-After": retry_after})
-        self.answer()
-
-        assert self.run_command("--all") == summary()
-
-        assert self.pauses == pauses
-
-    @ddt.data(
-        {"status": 500, "body": "<html>"},
-        {"status": 503, "body": "{}"},
-        {"body": requests.ConnectionError("https://credentials/?username=private")},
-        {"body": requests.ReadTimeout("https://credentials/?username=private")},
-        {"body": requests.exceptions.ChunkedEncodingError("private")},
-        {"body": "<html>private"},
-        {"body": b"\xff\xfe\xfa"},
-        {"body": "[" * 100_000},
-        {"body": "9" * 5000},
-    )
-    def test_retries_failures_that_may_pass(self, failure):
-        for _ in range(5):
-            self.answer(**failure)
-        self.answer()
-
-        assert self.run_command("--usernames", "private") == summary()
-
-        assert self.pauses == [1, 2, 4, 8, 16]
-        assert "private" not in "".join(self.logs)
-
-    def test_gives_up_after_a_number_of_tries(self):
-        UserFactory(username="private")
-        self.answer(credential("private"), link=f"{self.url}?page=2")
-        self.answer(body=requests.ConnectionError("https://credentials/?username=private"))
-
-        message = self.run_failing("--usernames", "private")
-
-        assert message == (
-            "Stopped in list 1 of 1, page 2: no usable answer (ConnectionError), 6 times. All before that is done. "
-            "Run the same command again once the cause is gone: repeats are harmless to consumers that keep, for each "
-            "learner and program, the event with the latest time."
-        )
-        assert self.stdout.getvalue() == summary(read=1, awarded=1)
-        assert len(self.api.queries) == 7
-        assert self.pauses == [1, 2, 4, 8, 16]
-        assert "private" not in "".join(self.logs)
-
-    def test_renews_the_token_when_it_has_expired(self):
-        self.answer(status=401)
-        self.answer()
-        client = self.patch(f"{MODULE}.get_credentials_api_client", side_effect=lambda user: requests.Session())
-
-        assert self.run_command("--all") == summary()
-
-        assert client.call_args_list == [mock.call(self.service_user)] * 2
-        assert self.pauses == []
-
-    @ddt.data(
-        (400, "Credentials answered 400. "),
-        (401, "Credentials answered 401. "),
-        (403, "Credentials answered 403; there, the user CREDENTIALS_SERVICE_USERNAME has to be a superuser. "),
-        (404, "Credentials answered 404. "),
-    )
-    @ddt.unpack
-    def test_stops_at_once_at_a_refusal(self, status, problem):
-        self.answer(status=status)
-
-        assert self.run_failing("--all").startswith(f"Stopped in list 1 of 1, page 1: {problem}All before that is done")
-
-        assert self.pauses == []
-        assert self.stdout.getvalue() == summary()
-
-    def test_does_not_follow_redirects(self):
-        self.answer(status=302, headers={"Location": "https://elsewhere.example.com/"})
-
-        assert "page 1: Credentials answered 302." in self.run_failing("--all")
-
-    @ddt.data(None, [], "text", 1, {}, {"results": {}, "next": None}, {"results": None, "next": None}, {"results": []})
-    def test_stops_at_an_answer_that_is_no_page(self, body):
-        self.answer(body=json.dumps(body))
-
-        assert "page 1: the answer is not a page of results." in self.run_failing("--all")
-
-    @ddt.data(
-        "https://[bad/?page=2",
-        "{url}",
-        "{url}?page=1",
-        "{url}?page=0",
-        "{url}?page=-2",
-        "{url}?page=next",
-        "{url}?page=2&page=3",
-        "{url}?page=" + "9" * 5000,
-        "",
-        0,
-        2,
-        True,
-        ["{url}?page=2"],
-        {},
-    )
-    def test_stops_at_a_link_to_no_later_page(self, link):
-        if isinstance(link, str):
-            link = link.format(url=self.url)
-        UserFactory(username="learner")
-        self.answer(credential("learner"), link=link)
-
-        assert "page 1: its link does not lead to a later page." in self.run_failing("--all")
-
-        assert self.stdout.getvalue() == summary(read=1, awarded=1)
-        assert len(self.api.queries) == 1
-
-    @ddt.data(
-        "?page=2",
-        "/api/v2/credentials/?page=2&username=other",
-        "https://elsewhere.example.com/api/v2/credentials/?page=2",
-        "//elsewhere.example.com/api/v2/credentials/?page=2",
-        "https://user:password@elsewhere.example.com:8443/?page=2",
-        "file:///etc/passwd?page=2",
-    )
-    def test_follows_a_link_by_its_number_alone(self, link):
-        self.answer(link=link)
-        self.answer()
-
-        self.run_command("--usernames", "learner")
-
-        assert self.api.queries == [{"type": "program", "username": "learner", "page": page} for page in ("1", "2")]
+        assert error == "The setting CREDENTIALS_SERVICE_USERNAME names a user who does not exist."

@@ -2,55 +2,67 @@
 Management command ``republish_program_certificate_events``.
 
 An event that never reached the event bus is gone: the bus's producers log their failures and go on. Credentials,
-though, keeps every program certificate with its status. The command reads them there and announces each as it stands
-now, with its last change (``modified``) as the event's ``time``.
+though, keeps every program certificate with its status. The command reads them there, with ``CertificateReader``, and
+announces each as it stands, through ``programs.events``.
 
-Repeats, and a run beside live traffic, are harmless to consumers that keep, for each learner and program, the event
-with the latest ``time``. docs/how_tos/publish-program-certificate-events.rst has this rule, and its limit.
-
-Credentials guarantees no order, so a certificate can slip onto a page that was read already. The next run finds it.
+The ``time`` of such an event is the moment, by the LMS's clock, at which Credentials was asked. A consumer that keeps,
+for each learner and program, the event with the latest ``time`` therefore ends up with what Credentials has, whatever
+it had heard before. docs/decisions/0002-program-certificate-events.rst says what that guarantees, and what not.
 """
 
 import logging
-import math
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+import signal
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import product
-from urllib.parse import parse_qs, urljoin, urlsplit
 from uuid import UUID
 
-import requests
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
-from django.utils.http import parse_http_date_safe
+from django.db import Error as DatabaseError
+from django.db.models import Value
+from openedx_events.event_bus import NoEventBusProducer, get_producer
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
 from openedx.core.djangoapps.credentials.api import is_credentials_enabled
-from openedx.core.djangoapps.credentials.utils import get_credentials_api_base_url, get_credentials_api_client
+from openedx.core.djangoapps.programs.credentials_reader import (
+    UNUSABLE,
+    Certificate,
+    CertificateReader,
+    CredentialsError,
+    ListError,
+    Page,
+    parse_certificate,
+    parse_time,
+    parse_username,
+    parse_uuid,
+)
 from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
 
 LOGGER = logging.getLogger(__name__)
 User = get_user_model()
 
-# Seconds to wait for a connection, and for an answer on it.
-REQUEST_TIMEOUT = (10, 60)
-# Requests for one page. The pauses between them double from one second: half a minute in all, enough for a restart.
-MAX_TRIES = 6
-# Seconds to wait on a 429 without a usable Retry-After, and at most.
-DEFAULT_RETRY_AFTER = 60
-MAX_RETRY_AFTER = 600
 # Seconds between pages that --delay may ask for.
 MAX_DELAY = 3600
+# How much later than the certificate an account may have been made that holds it: the clocks are two.
+MAX_AGE_GAP = timedelta(days=1)
+# Learners looked up in one query. A page has 20.
+BATCH = 100
 
-BAR_WIDTH = 30
+EVENTS = {
+    "awarded": (PROGRAM_CERTIFICATE_AWARDED, emit_program_certificate_awarded),
+    "revoked": (PROGRAM_CERTIFICATE_REVOKED, emit_program_certificate_revoked),
+}
 
-# What reading a field of the wrong type or form can raise.
-UNUSABLE = (KeyError, TypeError, ValueError, OverflowError)
+# What becomes of a certificate that is announced for nobody, as the summary says it.
+NOT_SELECTED = "not selected"
+UNKNOWN = "skipped (learner unknown to the LMS)"
+YOUNGER = "skipped (account younger than the certificate)"
+FAILED = "failed"
 
 HOW_TO_GO_ON = (
     "Run the same command again once the cause is gone: repeats are harmless to consumers that keep, for each learner "
@@ -58,41 +70,43 @@ HOW_TO_GO_ON = (
 )
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """A program certificate as Credentials has it now. ``name`` identifies it in messages."""
-
-    name: str
-    username: str
-    program_uuid: UUID
-    status: str
-    modified: datetime
-
-
-class CredentialsError(Exception):
-    """Credentials cannot be read any further. The message holds no personal data."""
-
-
 class Command(BaseCommand):
     """Announces the program certificates that Credentials has, again."""
 
     help = (
         "Send PROGRAM_CERTIFICATE_AWARDED or PROGRAM_CERTIFICATE_REVOKED for each program certificate in Credentials, "
-        "according to its status, with the time of its last change. 'Published' means handed to the receivers in the "
-        "LMS and to the event bus's producer, which keeps its failures to its own log. Repeats are harmless to "
-        "consumers that keep, for each learner and program, the event with the latest time."
+        "according to its status, with the time at which Credentials was asked. 'Published' means handed to the "
+        "receivers in the LMS and to the event bus's producer, which keeps its failures to its own log. Repeats are "
+        "harmless to consumers that keep, for each learner and program, the event with the latest time. "
+        "Exit codes: 0 complete, 1 not complete, 2 unusable options or settings (nothing was read)."
     )
+
+    # What the options say.
+    program_uuids: list[UUID] | None
+    vouched_for: set[int]
+    start: datetime | None
+    end: datetime | None
+    dry_run: bool
+    # How far the run has come.
+    listing: str
+    outcomes: Counter
 
     def add_arguments(self, parser):
         """Declare the options. ``handle`` checks the values, because ``call_command`` can bypass the parser."""
         parser.add_argument("--program-uuids", nargs="+", metavar="UUID", help="Only certificates of these programs.")
-        parser.add_argument("--usernames", nargs="+", metavar="NAME", help="Only certificates of these learners.")
         parser.add_argument(
-            "--start-date", metavar="TIME", help="Only certificates changed then or later: ISO 8601, UTC by default."
+            "--usernames",
+            nargs="+",
+            metavar="NAME",
+            help="Only certificates of these learners, also if their accounts are younger than the certificates.",
         )
         parser.add_argument(
-            "--end-date", metavar="TIME", help="Only certificates changed before then: ISO 8601, UTC by default."
+            "--start-date",
+            metavar="TIME",
+            help="Only certificates whose 'modified' in Credentials is then or later: ISO 8601, UTC by default. What "
+            "Credentials changes in bulk does not move it.",
         )
+        parser.add_argument("--end-date", metavar="TIME", help="Only certificates whose 'modified' is before then.")
         parser.add_argument(
             "--all", action="store_true", help="All programs and learners. Needed if none of the above is given."
         )
@@ -106,223 +120,176 @@ class Command(BaseCommand):
         Republish the certificates that the options choose.
 
         Raises:
-            CommandError: Options or configuration are unusable (nothing has been requested then), Credentials could not
-                be read to the end, or some events could not be sent.
+            CommandError: With return code 2: options or settings are unusable, and nothing has been requested. With 1:
+                the run is not complete, or found nothing where something was expected.
         """
-        self._check(options)
-        reader = CertificateReader(_get_service_user(), self.delay)
-        if not self.dry_run:
-            _warn_of_disabled_events()
+        lists, delay = self._check(options)
+        reader = CertificateReader(_get_service_user(), delay)
+        verbs = dict.fromkeys(EVENTS, "would publish") if self.dry_run else _check_event_bus()
 
-        self.counts = Counter()
+        self.outcomes = Counter()
+        self.listing = "no list"
         problems = []
         try:
-            for number, query in enumerate(self.queries, start=1):
-                self.listing = f"list {number} of {len(self.queries)}"
-                read_before = self.counts["read"]
-                for page, answer in reader.read(query):
-                    self._republish(page, answer["results"])
-                    self._show_progress(page, self.counts["read"] - read_before, answer.get("count"))
+            with _sigterm_interrupts():
+                self._republish_lists(reader, lists, problems, options["all"])
         except CredentialsError as exc:
             problems.append(f"Stopped in {self.listing}, {exc}. All before that is done.")
+        except DatabaseError as exc:
+            problems.append(f"Stopped in {self.listing}, the LMS's database failed ({type(exc).__name__}).")
+        except KeyboardInterrupt:
+            problems.append(f"Interrupted in {self.listing}. All before that is done.")
         finally:
-            # On Ctrl-C, too.
-            self._write_summary()
-        if self.counts["failed"]:
-            problems.append(f"Program certificates that failed: {self.counts['failed']}; the log names them.")
+            self._write_summary(verbs)
+        if self.outcomes[FAILED]:
+            problems.append(f"Program certificates that failed: {self.outcomes[FAILED]}; the log names them.")
         if problems:
             raise CommandError(" ".join([*problems, HOW_TO_GO_ON]))
 
-    def _check(self, options: dict) -> None:
+    def _check(self, options: dict) -> tuple[list[tuple[dict, str]], float]:
         """
-        Check and keep the options.
+        Check the options, and keep them.
+
+        Returns:
+            The lists to read, and the delay. A list is a query of the API and whom or what it asks for by name.
 
         Raises:
             CommandError: One is unusable, or they contradict each other.
         """
-        program_uuids = _parse_option(options, "program_uuids", partial(_parse_each, _parse_uuid), "not uuids")
-        usernames = _parse_option(options, "usernames", partial(_parse_each, _parse_username), "not usernames")
-        self.start = _parse_option(options, "start_date", partial(_parse_time, default=UTC), "not an ISO 8601 time")
-        self.end = _parse_option(options, "end_date", partial(_parse_time, default=UTC), "not an ISO 8601 time")
-        self.delay = _parse_option(options, "delay", _parse_delay, f"not a number from 0 to {MAX_DELAY}")
+        self.program_uuids = _parse_option(options, "program_uuids", partial(_parse_each, parse_uuid), "not uuids")
+        usernames = _parse_option(options, "usernames", partial(_parse_each, parse_username), "not usernames")
+        self.start = _parse_option(options, "start_date", partial(parse_time, default=UTC), "not an ISO 8601 time")
+        self.end = _parse_option(options, "end_date", partial(parse_time, default=UTC), "not an ISO 8601 time")
+        delay = _parse_option(options, "delay", _parse_delay, f"not a number from 0 to {MAX_DELAY}")
         self.dry_run = options["dry_run"]
-        if options["all"] and (program_uuids or usernames):
-            raise CommandError("--all contradicts --program-uuids and --usernames.")
-        if not (options["all"] or program_uuids or usernames or self.start or self.end):
-            raise CommandError("Give --program-uuids, --usernames, --start-date, --end-date, or --all for everything.")
+        if options["all"] and (self.program_uuids or usernames):
+            raise _unusable("--all contradicts --program-uuids and --usernames.")
+        if not (options["all"] or self.program_uuids or usernames or self.start or self.end):
+            raise _unusable("Give --program-uuids, --usernames, --start-date, --end-date, or --all for everything.")
         if self.start and self.end and self.start >= self.end:
-            raise CommandError("--start-date has to be before --end-date.")
-        # The API takes one value of each filter, hence one list for each combination. None does not filter.
-        self.queries = [
-            {"type": "program", "program_uuid": program_uuid, "username": username}
-            for program_uuid, username in product(program_uuids or [None], usernames or [None])
-        ]
+            raise _unusable("--start-date has to be before --end-date.")
 
-    def _republish(self, page: int, records: list) -> None:
-        """Send the events of one page's records. Each record ends up in exactly one count besides "read"."""
-        certificates = []
-        for position, record in enumerate(records, start=1):
-            self.counts["read"] += 1
+        learners = _find_learners(usernames or [])
+        unknown = [str(place) for place, name in enumerate(usernames or [], start=1) if name not in learners]
+        if unknown:
+            raise _unusable(f"--usernames: the LMS does not know number {', '.join(unknown)} of them.")
+        self.vouched_for = {user.id for user in learners.values()}
+        # The API takes one value of each filter. A learner has few certificates, so their programs are chosen here.
+        if usernames:
+            return [({"username": name}, f"user {learners[name].id}") for name in usernames], delay
+        if self.program_uuids:
+            return [({"program_uuid": str(uuid)}, f"program {uuid}") for uuid in self.program_uuids], delay
+        return [({}, "")], delay
+
+    def _republish_lists(self, reader: CertificateReader, lists: list, problems: list[str], read_all: bool) -> None:
+        """Republish all lists, and add what is not as it should be to ``problems``."""
+        found_any = False
+        for number, (query, name) in enumerate(lists, start=1):
+            self.listing = f"list {number} of {len(lists)}"
+            found = False
             try:
-                certificate = _parse_record(record, default_name=f"{position} on page {page} of {self.listing}")
-            except ValueError as exc:
-                self.counts["failed"] += 1
-                LOGGER.error(str(exc))
-                continue
-            if (self.start and certificate.modified < self.start) or (self.end and certificate.modified >= self.end):
-                self.counts["outside"] += 1
-            else:
-                certificates.append(certificate)
+                for page in reader.read(query):
+                    found |= self._republish(page)
+                    LOGGER.info(
+                        f"Program certificates: {page.read} of {page.count} read, "
+                        f"up to page {page.number} of {self.listing}"
+                    )
+            except ListError as exc:
+                problems.append(f"Not complete: {self.listing}, {exc}.")
+                found = True
+            if name and not found:
+                LOGGER.warning(f"Credentials has no program certificate of {name} ({self.listing})")
+            found_any |= found
+        if not found_any and (read_all or name):
+            problems.append(
+                "Credentials has no such program certificate at all. Is it the right Credentials, and do the programs "
+                "belong to the Site that CREDENTIALS_INTERNAL_SERVICE_URL leads to?"
+            )
 
-        found = User.objects.filter(username__in={certificate.username for certificate in certificates})
-        # Compared again here: a database that ignores case may have found somebody else.
-        users = {user.username: user for user in found.select_related("profile")}
-        for certificate in certificates:
-            user = users.get(certificate.username)
-            if user is None:
-                self.counts["skipped"] += 1
-            elif self.dry_run or _emit(user, certificate):
-                self.counts[certificate.status] += 1
-            else:
-                self.counts["failed"] += 1
-                LOGGER.error(f"Program certificate {certificate.name}: its event could not be sent")
-
-    def _show_progress(self, page: int, read: int, total: object) -> None:
-        """Redraw the bar on a terminal, log a line elsewhere. ``total`` is what Credentials says, hence not trusted."""
-        total = max(total if isinstance(total, int) else 0, read, 1)
-        if self.stdout.isatty():
-            bar = "#" * (BAR_WIDTH * read // total)
-            # The escape sequence clears what is left of a longer line.
-            self.stdout.write(f"\r[{bar:.<{BAR_WIDTH}}] {read} of {total}, {self.listing}\033[K", ending="")
-            self.stdout.flush()
-        else:
-            LOGGER.info(f"Program certificates: {read} of {total} read, up to page {page} of {self.listing}")
-
-    def _write_summary(self) -> None:
-        published = "would publish" if self.dry_run else "published"
-        self.stdout.write(
-            ("\n" if self.stdout.isatty() else "")
-            + f"Program certificates read: {self.counts['read']}, outside the window: {self.counts['outside']}, "
-            f"{published} awarded: {self.counts['awarded']}, {published} revoked: {self.counts['revoked']}, "
-            f"skipped (learner unknown to the LMS): {self.counts['skipped']}, failed: {self.counts['failed']}"
-        )
-
-
-class CertificateReader:
-    """
-    Reads lists of program certificates from Credentials. Asking twice is safe, so failures that may pass are retried.
-
-    Errors of ``requests`` are reported by type only: their messages contain usernames, in the URL.
-    """
-
-    def __init__(self, user: User, delay: float):
-        """Prepare to ask as ``user`` (the service user) and to pause for ``delay`` seconds between pages."""
-        self.user = user
-        self.delay = delay
-        self.pause = 0
-        self.url = urljoin(f"{get_credentials_api_base_url()}/", "credentials/")
-        self.client = get_credentials_api_client(user)
-
-    def read(self, query: dict) -> Iterator[tuple[int, dict]]:
+    def _republish(self, page: Page) -> bool:
         """
-        Read a list, one page at a time.
-
-        Args:
-            query: Values for the API's filters.
-
-        Yields:
-            A page's number, and its content; ``results`` in it is a list.
-
-        Raises:
-            CredentialsError: A page cannot be read, or is not a page of results.
-        """
-        page = 1
-        while page:
-            _sleep(self.pause)
-            self.pause = self.delay
-            answer = self._get(page, query)
-            if not isinstance(answer, dict) or not isinstance(answer.get("results"), list) or "next" not in answer:
-                raise CredentialsError(f"page {page}: the answer is not a page of results")
-            yield page, answer
-            page = self._next_page(page, answer["next"])
-
-    @staticmethod
-    def _next_page(page: int, link: object) -> int | None:
-        """
-        Find the number of the page that a page's ``next`` leads to.
-
-        Nothing else is taken from the link: no request leaves the configured host, and a host or path that a proxy has
-        rewritten does no harm. Numbers have to grow, so that pages cannot go round in circles.
-
-        Raises:
-            CredentialsError: The link leads to no later page.
-        """
-        if link is None:
-            return None
-        try:
-            [following] = map(int, parse_qs(urlsplit(str(link)).query)["page"])
-            if following > page:
-                return following
-        except UNUSABLE:
-            pass
-        raise CredentialsError(f"page {page}: its link does not lead to a later page")
-
-    def _get(self, page: int, query: dict) -> object:
-        """
-        Request a page, and retry where that may help.
+        Send the events of one page.
 
         Returns:
-            The decoded JSON.
-
-        Raises:
-            CredentialsError: Retrying did not help, or would not.
+            Whether it has any certificate of the programs in question, be it within the window or not.
         """
-        token_renewed = False
-        for attempt in range(1, MAX_TRIES + 1):
-            pause = 2 ** (attempt - 1)
+        certificates, selected, found = [], [], False
+        for place, record in enumerate(page.records, start=1):
             try:
-                # Redirects could lead to another host.
-                response = self.client.get(
-                    self.url, params={**query, "page": page}, timeout=REQUEST_TIMEOUT, allow_redirects=False
-                )
-                status = response.status_code
-                if status == 200:
-                    return response.json()
-                problem = f"Credentials answered {status}"
-            except (requests.RequestException, ValueError, RecursionError) as exc:
-                status = None
-                problem = f"no usable answer ({type(exc).__name__})"
-            if status == 401 and not token_renewed:
-                # A token is valid for an hour; a run may take longer.
-                self.client = get_credentials_api_client(self.user)
-                token_renewed = True
+                certificate = parse_certificate(record, f"{place} on page {page.number} of {self.listing}")
+            except ValueError as exc:
+                found = True
+                self._fail(str(exc))
                 continue
-            if status == 403:
-                problem += "; there, the user CREDENTIALS_SERVICE_USERNAME has to be a superuser"
-            if status == 429:
-                pause = _get_retry_after(response)
-            elif status is not None and status < 500:
-                raise CredentialsError(f"page {page}: {problem}")
-            if attempt < MAX_TRIES:
-                LOGGER.warning(f"Failed to read page {page}: {problem}; trying again in {pause} s")
-                _sleep(pause)
-        raise CredentialsError(f"page {page}: {problem}, {MAX_TRIES} times")
+            certificates.append(certificate)
+            of_program = not self.program_uuids or certificate.program_uuid in self.program_uuids
+            found |= of_program
+            if of_program and self._is_in_window(certificate):
+                selected.append(certificate)
+            else:
+                self.outcomes[NOT_SELECTED] += 1
+        if not selected:
+            return found
+
+        learners = _find_learners(certificate.username for certificate in certificates)
+        namesakes = defaultdict(set)
+        for certificate in certificates:
+            if user := learners.get(certificate.username):
+                namesakes[user.id, certificate.program_uuid].add(certificate.name)
+        for certificate in selected:
+            user = learners.get(certificate.username)
+            if user is None:
+                self.outcomes[UNKNOWN] += 1
+            elif len(namesakes[user.id, certificate.program_uuid]) > 1:
+                # Credentials tells names apart that the LMS's database does not. Which one counts, nobody can say.
+                self._fail(f"Program certificate {certificate.name}: user {user.id} has another one of this program")
+            elif user.date_joined > certificate.created + MAX_AGE_GAP and user.id not in self.vouched_for:
+                self.outcomes[YOUNGER] += 1
+                LOGGER.warning(
+                    f"Program certificate {certificate.name} is older than the account of user {user.id}, who may have "
+                    "taken its holder's username over; if not, name them in --usernames"
+                )
+            elif self.dry_run or EVENTS[certificate.status][1](user, certificate.program_uuid, time=page.asked):
+                self.outcomes[certificate.status] += 1
+            else:
+                self._fail(f"Program certificate {certificate.name}: its event could not be sent")
+        return found
+
+    def _is_in_window(self, certificate: Certificate) -> bool:
+        return (not self.start or certificate.modified >= self.start) and (
+            not self.end or certificate.modified < self.end
+        )
+
+    def _fail(self, message: str) -> None:
+        self.outcomes[FAILED] += 1
+        LOGGER.error(message)
+
+    def _write_summary(self, verbs: dict[str, str]) -> None:
+        """Write what became of the certificates; each that counts as read has one outcome, also after an interrupt."""
+        counts = {
+            "read": sum(self.outcomes.values()),
+            NOT_SELECTED: self.outcomes[NOT_SELECTED],
+            **{f"{verb} {status}": self.outcomes[status] for status, verb in verbs.items()},
+            **{outcome: self.outcomes[outcome] for outcome in (UNKNOWN, YOUNGER, FAILED)},
+        }
+        self.stdout.write(f"Program certificates {', '.join(f'{name}: {count}' for name, count in counts.items())}")
 
 
-def _get_retry_after(response: requests.Response) -> int:
-    """Return the seconds that a response asks to wait, be it by a number or by a date, within bounds."""
-    value = response.headers.get("Retry-After", "")
+@contextmanager
+def _sigterm_interrupts():
+    """Let SIGTERM, with which a deployment ends processes, do what Ctrl-C does. Only the main thread may set that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        seconds = int(value)
-    except ValueError:
-        date = parse_http_date_safe(value)
-        seconds = DEFAULT_RETRY_AFTER if date is None else math.ceil(date - time.time())
-    return min(max(seconds, 0), MAX_RETRY_AFTER)
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-def _sleep(seconds: float) -> None:
-    if seconds:
-        time.sleep(seconds)
+def _unusable(message: str) -> CommandError:
+    return CommandError(message, returncode=2)
 
 
 def _get_service_user() -> User:
@@ -333,47 +300,52 @@ def _get_service_user() -> User:
         CommandError: The user is missing, or Credentials is not in use.
     """
     if not is_credentials_enabled():
-        raise CommandError("The use of Credentials is disabled in CredentialsApiConfig.")
+        raise _unusable("The use of Credentials is disabled in CredentialsApiConfig.")
     user = User.objects.filter(username=settings.CREDENTIALS_SERVICE_USERNAME).first()
     if user is None:
-        raise CommandError("The setting CREDENTIALS_SERVICE_USERNAME names a user who does not exist.")
+        raise _unusable("The setting CREDENTIALS_SERVICE_USERNAME names a user who does not exist.")
     return user
 
 
-def _warn_of_disabled_events() -> None:
-    """Log a warning for each event that the bus does not take. It may still be meant for receivers in the LMS."""
-    for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
-        topics = getattr(settings, "EVENT_BUS_PRODUCER_CONFIG", {}).get(signal.event_type, {})
-        if not any(topic["enabled"] for topic in topics.values()):
-            LOGGER.warning(f"EVENT_BUS_PRODUCER_CONFIG does not enable {signal.event_type}: it will not leave the LMS")
-
-
-def _emit(user: User, certificate: Certificate) -> bool:
-    emit = emit_program_certificate_awarded if certificate.status == "awarded" else emit_program_certificate_revoked
-    return emit(user, certificate.program_uuid, time=certificate.modified)
-
-
-def _parse_record(record: object, default_name: str) -> Certificate:
+def _check_event_bus() -> dict[str, str]:
     """
-    Read an item of the API's answer; ``default_name`` is for one whose own uuid is no uuid.
+    Find out what the event bus will do.
+
+    Returns:
+        For each status, what sending its event is called. The bus need not take both.
 
     Raises:
-        ValueError: A field that the event needs is missing or malformed. The message names the record, but no value.
+        CommandError: The bus takes events, but openedx-events can build no producer and would drop them in silence.
     """
-    try:
-        name = str(_parse_uuid(record["uuid"]))
-    except UNUSABLE:
-        name = default_name
-    try:
-        status = record["status"]
-        if status not in ("awarded", "revoked"):
-            raise ValueError
-        username = _parse_username(record["username"])
-        program_uuid = _parse_uuid(record["credential"]["program_uuid"])
-        return Certificate(name, username, program_uuid, status, modified=_parse_time(record["modified"]))
-    except UNUSABLE:
-        fields = "username, status, modified or program_uuid"
-        raise ValueError(f"Program certificate {name}: {fields} is missing or malformed") from None
+    verbs = {}
+    for status, (event, _emit) in EVENTS.items():
+        topics = getattr(settings, "EVENT_BUS_PRODUCER_CONFIG", {}).get(event.event_type, {})
+        if any(topic["enabled"] for topic in topics.values()):
+            verbs[status] = "published"
+        else:
+            verbs[status] = "sent within the LMS only"
+            LOGGER.warning(f"EVENT_BUS_PRODUCER_CONFIG does not enable {event.event_type}: it will not leave the LMS")
+    if "published" in verbs.values() and isinstance(get_producer(), NoEventBusProducer):
+        raise _unusable("EVENT_BUS_PRODUCER: no producer can be built, so every event would be dropped.")
+    return verbs
+
+
+def _find_learners(usernames: Iterable[str]) -> dict[str, User]:
+    """
+    Find whom the database knows under each of some usernames.
+
+    MySQL ignores case, and more. What it takes for equal only it can say, hence one look-up for each name, as anywhere
+    in the platform, but all of them in one query.
+    """
+    names = list(dict.fromkeys(usernames))
+    found = {}
+    for start in range(0, len(names), BATCH):
+        lookups = [
+            User.objects.filter(username=name).select_related("profile").annotate(place=Value(place))
+            for place, name in enumerate(names[start : start + BATCH], start)
+        ]
+        found |= {names[user.place]: user for user in lookups[0].union(*lookups[1:], all=True)}
+    return found
 
 
 def _parse_option(options: dict, name: str, parse: Callable, problem: str) -> object:
@@ -386,44 +358,20 @@ def _parse_option(options: dict, name: str, parse: Callable, problem: str) -> ob
     try:
         return None if options[name] is None else parse(options[name])
     except UNUSABLE:
-        raise CommandError(f"--{name.replace('_', '-')}: {problem}.") from None
-
-
-def _parse_each(parse: Callable, values: Iterable) -> list:
-    """Parse all values, and drop repetitions. There has to be one: no value at all would not narrow anything."""
-    parsed = list(dict.fromkeys(map(parse, values)))
-    if not parsed:
-        raise ValueError
-    return parsed
+        raise _unusable(f"--{name.replace('_', '-')}: {problem}.") from None
 
 
 # The functions below raise one of UNUSABLE for a value that they cannot use.
 
 
-def _parse_uuid(value: object) -> UUID:
-    """Parse a uuid, with or without dashes."""
-    uuid = UUID(value) if isinstance(value, str) else None
-    # UUID() takes what int() takes, such as underscores.
-    if uuid is None or uuid.hex != value.replace("-", "").lower():
+def _parse_each(parse: Callable, values: Iterable) -> list:
+    """Parse all values, and drop repetitions. There has to be one: no value at all would not narrow anything."""
+    if isinstance(values, str):
+        raise TypeError
+    parsed = list(dict.fromkeys(map(parse, values)))
+    if not parsed:
         raise ValueError
-    return uuid
-
-
-def _parse_username(value: object) -> str:
-    """Check a username. A NUL or a lone surrogate would break the query for its whole page."""
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError
-    value.encode()  # UnicodeEncodeError is a ValueError
-    return value
-
-
-def _parse_time(value: object, default: tzinfo | None = None) -> datetime:
-    """Parse an ISO 8601 date or time, and convert it to UTC. Without a time zone it is in ``default``, or unusable."""
-    moment = datetime.fromisoformat(value)
-    moment = moment.replace(tzinfo=moment.tzinfo or default)
-    if moment.tzinfo is None:
-        raise ValueError
-    return moment.astimezone(UTC)
+    return parsed
 
 
 def _parse_delay(value: object) -> float:
