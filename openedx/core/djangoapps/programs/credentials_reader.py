@@ -217,7 +217,7 @@ def _parse_page(answer: object) -> tuple[int, list, object]:
     Return ``count``, ``results`` and ``next`` of the API's answer. Raises one of ``UNUSABLE``.
     """
     count, records, link = answer["count"], answer["results"], answer["next"]
-    if type(count) is not int or count < 0 or not isinstance(records, list):  # a bool is an int, too
+    if not isinstance(count, int) or count < 0 or not isinstance(records, list):
         raise ValueError
     return count, records, link
 

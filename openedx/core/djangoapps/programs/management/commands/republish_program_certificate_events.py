@@ -64,6 +64,10 @@ UNKNOWN = "skipped (learner unknown to the LMS)"
 YOUNGER = "skipped (account younger than the certificate)"
 FAILED = "failed"
 
+NOTHING_FOUND = (
+    "Credentials has no such program certificate at all. Is it the right Credentials, and do the programs belong to "
+    "the Site that CREDENTIALS_INTERNAL_SERVICE_URL leads to?"
+)
 HOW_TO_GO_ON = (
     "Run the same command again once the cause is gone: repeats are harmless to consumers that keep, for each learner "
     "and program, the event with the latest time."
@@ -132,7 +136,9 @@ class Command(BaseCommand):
         problems = []
         try:
             with _sigterm_interrupts():
-                self._republish_lists(reader, lists, problems, options["all"])
+                found = self._republish_lists(reader, lists, problems)
+            if not found and (options["all"] or options["program_uuids"] or options["usernames"]):
+                problems.append(NOTHING_FOUND)
         except CredentialsError as exc:
             problems.append(f"Stopped in {self.listing}, {exc}. All before that is done.")
         except DatabaseError as exc:
@@ -181,8 +187,13 @@ class Command(BaseCommand):
             return [({"program_uuid": str(uuid)}, f"program {uuid}") for uuid in self.program_uuids], delay
         return [({}, "")], delay
 
-    def _republish_lists(self, reader: CertificateReader, lists: list, problems: list[str], read_all: bool) -> None:
-        """Republish all lists, and add what is not as it should be to ``problems``."""
+    def _republish_lists(self, reader: CertificateReader, lists: list, problems: list[str]) -> bool:
+        """
+        Republish all lists, and add those that cannot be read to ``problems``.
+
+        Returns:
+            Whether there may be any certificate in them.
+        """
         found_any = False
         for number, (query, name) in enumerate(lists, start=1):
             self.listing = f"list {number} of {len(lists)}"
@@ -200,11 +211,7 @@ class Command(BaseCommand):
             if name and not found:
                 LOGGER.warning(f"Credentials has no program certificate of {name} ({self.listing})")
             found_any |= found
-        if not found_any and (read_all or name):
-            problems.append(
-                "Credentials has no such program certificate at all. Is it the right Credentials, and do the programs "
-                "belong to the Site that CREDENTIALS_INTERNAL_SERVICE_URL leads to?"
-            )
+        return found_any
 
     def _republish(self, page: Page) -> bool:
         """
