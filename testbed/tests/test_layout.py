@@ -56,14 +56,15 @@ def test_the_manifest_is_checked_for_imports():
             assert path.removesuffix(".py").replace("/", ".") in contracts
 
 
-def test_the_change_to_the_tasks_is_an_import_and_two_calls():
+def test_the_change_to_the_tasks_is_an_import_two_calls_and_what_two_helpers_return():
     lines = (ROOT / "openedx/core/djangoapps/programs/tasks.py").read_text(encoding="utf-8").splitlines()
     names = ("emit_program_certificate_awarded", "emit_program_certificate_revoked")
     assert [line.strip() for line in lines if any(name in line for name in names)] == [
         f"from openedx.core.djangoapps.programs.events import {', '.join(names)}",
-        "emit_program_certificate_awarded(student, program_uuid)",
-        "emit_program_certificate_revoked(student, program_uuid)",
+        "emit_program_certificate_awarded(student, program_uuid, response)",
+        "emit_program_certificate_revoked(student, program_uuid, response)",
     ]
+    assert [line.strip() for line in lines if line.strip().startswith("return response")] == ["return response"] * 2
 
 
 def test_as_many_faults_are_documented_as_tested():
