@@ -1,40 +1,68 @@
 """
-System checks, run by ``./manage.py lms check`` and before most other management commands.
+System checks of the program certificate events: ``./manage.py lms check --tag event_bus``.
+
+What is true of every event on the bus is in ``openedx.core.lib.event_bus_checks``.
 """
 
 from django.conf import settings
 from django.core.checks import Warning as CheckWarning
 from django.core.checks import register
-from django.utils.module_loading import import_string
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
+from openedx.core.lib import event_bus_checks  # noqa: F401  pylint: disable=unused-import
 
-@register
-def check_event_bus_producer(app_configs, **kwargs):
+# What consumers of these events expect.
+TOPIC = "learning-program-certificate-lifecycle"
+KEY_FIELD = "program_certificate.program.uuid"
+
+# What consumers that get one of the two events alone believe.
+ALONE = {
+    PROGRAM_CERTIFICATE_AWARDED.event_type: "consumers take revoked certificates for valid ones",
+    PROGRAM_CERTIFICATE_REVOKED.event_type: "consumers hear of no certificate before it is revoked",
+}
+
+
+@register("event_bus")
+def check_program_certificate_events(app_configs, **kwargs):
     """
-    Warn if a program certificate event is enabled on the event bus, but there is no producer: openedx-events would drop
-    each event without a word.
+    Warn if one of the two events is enabled alone, or with another topic or key than consumers expect.
 
     Returns:
-        list[CheckMessage]: ``programs.W001``, or nothing.
+        list[CheckMessage]: ``programs.W001`` to ``programs.W003``, or nothing.
     """
-    enabled = [
-        signal.event_type
-        for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED)
-        for topic in getattr(settings, "EVENT_BUS_PRODUCER_CONFIG", {}).get(signal.event_type, {}).values()
-        if topic["enabled"]
-    ]
-    if not enabled:
-        return []
+    # Event type -> topic -> key field.
+    enabled = {event_type: topics for event_type in ALONE if (topics := _get_enabled_topics(event_type))}
+    messages = []
+    if len(enabled) == 1:
+        [(event_type, missing)] = [(one, other) for one in enabled for other in ALONE if other != one]
+        messages.append(
+            _warn(1, f"{event_type} is enabled on the event bus, {missing} is not: {ALONE[event_type]}.", missing)
+        )
+    for event_type, topics in enabled.items():
+        for topic, key_field in topics.items():
+            if topic != TOPIC:
+                text = f"{event_type} is sent to the topic {topic!r}: consumers of {TOPIC!r} do not hear of it."
+                messages.append(_warn(2, text, event_type))
+            if key_field != KEY_FIELD:
+                text = (
+                    f"{event_type} has the key {key_field!r}: if the event has no such field, it is lost; with another "
+                    "than the program's uuid, the two events of a certificate may swap places on Kafka."
+                )
+                messages.append(_warn(3, text, event_type))
+    return messages
+
+
+def _get_enabled_topics(event_type: str) -> dict[str, object]:
+    """Return topic -> key field, of the topics of an event that are enabled; nothing of a malformed configuration."""
     try:
-        # Only loaded, not called: a Kafka producer that is built before Celery forks its workers sends nothing.
-        import_string(getattr(settings, "EVENT_BUS_PRODUCER", None) or "")
-    except ImportError as exc:
-        return [
-            CheckWarning(
-                f"EVENT_BUS_PRODUCER cannot be loaded ({exc}), so these events are dropped: {', '.join(enabled)}",
-                hint="Set EVENT_BUS_PRODUCER, for example to 'edx_event_bus_redis.create_producer'.",
-                id="programs.W001",
-            )
-        ]
-    return []
+        topics = settings.EVENT_BUS_PRODUCER_CONFIG[event_type]
+        return {topic: entry["event_key_field"] for topic, entry in topics.items() if entry["enabled"] is True}
+    except (AttributeError, KeyError, TypeError):
+        return {}
+
+
+def _warn(number: int, text: str, event_type: str) -> CheckWarning:
+    """Make a warning, with the entry that is right for an event."""
+    entry = f'{{"{TOPIC}": {{"event_key_field": "{KEY_FIELD}", "enabled": true}}}}'
+    hint = f'EVENT_BUS_PRODUCER_CONFIG: {{"{event_type}": {entry}}}'
+    return CheckWarning(text, hint=hint, id=f"programs.W00{number}")

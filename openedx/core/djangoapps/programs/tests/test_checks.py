@@ -1,50 +1,89 @@
 """
-Tests of the system checks.
+Tests of the system checks of the program certificate events.
 """
 
 import ddt
-from django.core.checks import registry
+from django.conf import settings
+from django.core.checks import registry, run_checks
 from django.test import TestCase, override_settings
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
-from openedx.core.djangoapps.programs.checks import check_event_bus_producer
+from openedx.core.djangoapps.programs.checks import KEY_FIELD, TOPIC, check_program_certificate_events
 from openedx.core.djangolib.testing.utils import skip_unless_lms
 
+AWARDED, REVOKED = PROGRAM_CERTIFICATE_AWARDED.event_type, PROGRAM_CERTIFICATE_REVOKED.event_type
 
-def producer_config(awarded, revoked):
-    """Return a producer configuration with both events enabled or not."""
-    return {
-        signal.event_type: {"topic": {"event_key_field": "program_certificate.program.uuid", "enabled": enabled}}
-        for signal, enabled in ((PROGRAM_CERTIFICATE_AWARDED, awarded), (PROGRAM_CERTIFICATE_REVOKED, revoked))
-    }
+
+def entry(enabled=True, topic=TOPIC, key_field=KEY_FIELD):
+    """Return the topics of one event."""
+    return {topic: {"event_key_field": key_field, "enabled": enabled}}
 
 
 @skip_unless_lms
 @ddt.ddt
-class EventBusProducerCheckTests(TestCase):
-    """Events that are enabled need a producer."""
+class ProgramCertificateEventsCheckTests(TestCase):
+    """Both events are enabled, or neither, with the topic and key that consumers expect."""
 
-    def warnings(self, **settings):
-        """Run the check and return the texts of its warnings."""
-        with override_settings(**settings):
-            return [message.msg for message in check_event_bus_producer(app_configs=None)]
+    def warnings(self, config):
+        """Run the check and return its warnings."""
+        with override_settings(EVENT_BUS_PRODUCER_CONFIG=config):
+            return check_program_certificate_events(app_configs=None)
 
     def test_is_registered(self):
-        assert check_event_bus_producer in registry.registry.get_checks()
+        assert check_program_certificate_events in registry.registry.get_checks()
+        assert "event_bus" in check_program_certificate_events.tags
 
-    @ddt.data(None, "", "no_such_module.create_producer", "django.no_such_attribute", "nonsense")
-    def test_unusable_producer(self, producer):
-        [text] = self.warnings(EVENT_BUS_PRODUCER_CONFIG=producer_config(True, False), EVENT_BUS_PRODUCER=producer)
+    def test_the_defaults(self):
+        assert not run_checks(tags=["event_bus"])
+        assert not self.warnings({AWARDED: entry(False), REVOKED: entry(False)})
 
-        assert PROGRAM_CERTIFICATE_AWARDED.event_type in text
-        assert PROGRAM_CERTIFICATE_REVOKED.event_type not in text
+    def test_both(self):
+        assert not self.warnings({AWARDED: entry(), REVOKED: entry()})
 
-    def test_usable_producer(self):
-        assert not self.warnings(
-            EVENT_BUS_PRODUCER_CONFIG=producer_config(True, True),
-            EVENT_BUS_PRODUCER="openedx_events.event_bus.get_producer",
-        )
+    @ddt.data(
+        (AWARDED, REVOKED, "consumers take revoked certificates for valid ones"),
+        (REVOKED, AWARDED, "consumers hear of no certificate before it is revoked"),
+    )
+    @ddt.unpack
+    def test_one_alone(self, enabled, missing, consequence):
+        for config in ({enabled: entry()}, {enabled: entry(), missing: entry(False)}):
+            messages = self.warnings(config)
 
-    def test_disabled_events(self):
-        assert not self.warnings(EVENT_BUS_PRODUCER_CONFIG=producer_config(False, False), EVENT_BUS_PRODUCER=None)
-        assert not self.warnings(EVENT_BUS_PRODUCER_CONFIG={}, EVENT_BUS_PRODUCER=None)
+            assert [message.id for message in messages] == ["programs.W001"]
+            assert messages[0].msg == (f"{enabled} is enabled on the event bus, {missing} is not: {consequence}.")
+            assert messages[0].hint == (
+                f'EVENT_BUS_PRODUCER_CONFIG: {{"{missing}": {{"learning-program-certificate-lifecycle": '
+                '{"event_key_field": "program_certificate.program.uuid", "enabled": true}}}'
+            )
+
+    def test_another_topic(self):
+        messages = self.warnings({AWARDED: entry(topic="other"), REVOKED: entry()})
+
+        assert [message.id for message in messages] == ["programs.W002"]
+        assert f"{AWARDED} is sent to the topic 'other'" in messages[0].msg
+
+    @ddt.data("program_certificate.uuid", "program_certificate.nope", None)
+    def test_another_key(self, key_field):
+        messages = self.warnings({AWARDED: entry(), REVOKED: entry(key_field=key_field)})
+
+        assert [message.id for message in messages] == ["programs.W003"]
+        assert f"{REVOKED} has the key {key_field!r}" in messages[0].msg
+
+    @ddt.data(
+        None,
+        [],
+        "text",
+        {AWARDED: None},
+        {AWARDED: []},
+        {AWARDED: {TOPIC: None}},
+        {AWARDED: {TOPIC: {}}},
+        {AWARDED: {TOPIC: {"enabled": True}}},
+        {AWARDED: entry("true"), REVOKED: entry(1)},
+    )
+    def test_a_malformed_configuration_raises_nothing(self, config):
+        # openedx-events refuses to start with most of them.
+        assert not self.warnings(config)
+
+    def test_topic_and_key_are_those_of_the_settings(self):
+        for event_type in (AWARDED, REVOKED):
+            assert settings.EVENT_BUS_PRODUCER_CONFIG[event_type] == entry(False)
