@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 export PROGRAMS LEARNERS REDIS_URL CREDENTIALS_URL DISCOVERY_URL JWT_SECRET_KEY JWT_ISSUER JWT_AUDIENCE
 
 .DEFAULT_GOAL := help
-.PHONY: help requirements run test faults apply quality compile-requirements clean
+.PHONY: help requirements run test test-mysql faults apply quality compile-requirements clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -27,7 +27,11 @@ run: $(INSTALLED)  ## watch a certificate become an event (PROGRAMS=, LEARNERS=,
 	@$(BIN)/python -m testbed.run
 
 test: $(INSTALLED)  ## run the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs -m "not mysql or representative"
+
+test-mysql: $(INSTALLED)  ## run the tests on a MySQL-protocol server (MYSQL_URL=, or an installed MariaDB)
+	@$(BIN)/python -m testbed.mysql
+	$(BIN)/python -m pytest -m mysql testbed/tests/test_mysql.py
 
 faults: $(INSTALLED)  ## run the fault suite alone, and print its table
 	$(BIN)/python -m pytest -m fault testbed/tests/test_faults.py

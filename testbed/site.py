@@ -149,23 +149,18 @@ class Site:
 
     # The LMS
 
-    def configure(self):
-        """Write the LMS's configuration file, as an operator would."""
+    def configure(self, database=None):
+        """
+        Write the LMS's configuration file, as an operator would.
+
+        Args:
+            database (dict): the LMS's database, as ``testbed.mysql`` gives it, in place of a SQLite file.
+        """
         broker = urlsplit(self.redis_url)
         config = {
             "SECRET_KEY": secrets.token_hex(32),
             "JWT_AUTH": self.jwt,
-            "DATABASES": {
-                "default": {
-                    "ENGINE": "django.db.backends.sqlite3",
-                    "NAME": str(self.directory / "lms.sqlite3"),
-                    "OPTIONS": {
-                        "timeout": 30,
-                        "transaction_mode": "IMMEDIATE",
-                        "init_command": "PRAGMA journal_mode=WAL",
-                    },
-                }
-            },
+            "DATABASES": {"default": database or self._sqlite()},
             "CACHES": {
                 "default": {
                     "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -188,12 +183,26 @@ class Site:
             "EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP": 0.2,
             "EVENT_BUS_TOPIC_PREFIX": self.run_id,
         }
+        if database:
+            # Before the applications' models are imported, which load Django's back end.
+            config["ADDL_INSTALLED_APPS"].append("testbed.mysql")
         if self.enabled:
             config["EVENT_BUS_PRODUCER_CONFIG"] = {
                 event_type: {TOPIC: {"enabled": True}} for event_type in (AWARDED, REVOKED)
             }
         self.config_file.touch(mode=0o600)
         self.config_file.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    def _sqlite(self):
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": str(self.directory / "lms.sqlite3"),
+            "OPTIONS": {
+                "timeout": 30,
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL",
+            },
+        }
 
     @property
     def config_file(self):

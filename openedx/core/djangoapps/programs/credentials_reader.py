@@ -161,6 +161,7 @@ class CertificateReader:
                 response = self.client.get(
                     self.url, params={**query, "page": number}, timeout=REQUEST_TIMEOUT, allow_redirects=False
                 )
+                _close_dead_connections()
                 if response.status_code == 200:
                     return asked, *_parse_page(response.json())
                 problem = f"Credentials answered {response.status_code}"
@@ -206,10 +207,17 @@ def wait(seconds: float) -> None:
     """
     if seconds:
         time.sleep(seconds)
-        # The database may have closed a connection that was idle (MySQL's wait_timeout); Django opens it again.
-        for connection in connections.all(initialized_only=True):
-            if not connection.in_atomic_block:
-                connection.close()
+
+
+def _close_dead_connections() -> None:
+    """
+    Close connections that the database has given up while Credentials was slow or this waited (MySQL's wait_timeout).
+
+    Django opens them again. Its ``close_old_connections()`` would miss those that it keeps for ever.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.connection and not connection.in_atomic_block and not connection.is_usable():
+            connection.close()
 
 
 def _parse_page(answer: object) -> tuple[int, list, object]:

@@ -470,21 +470,21 @@ class ReadingTests(ReaderTestCase):
 
         assert self.api.queries == [{"type": "program", "username": "learner", "page": page} for page in ("1", "2")]
 
-    def test_a_pause_closes_connections_to_the_database_that_may_have_died(self):
-        idle, busy = mock.Mock(in_atomic_block=False), mock.Mock(in_atomic_block=True)
+    def test_closes_connections_that_the_database_has_given_up(self):
+        dead, alive, transaction, unopened = mock.Mock(), mock.Mock(), mock.Mock(), mock.Mock(connection=None)
+        dead.configure_mock(in_atomic_block=False, **{"is_usable.return_value": False})
+        alive.configure_mock(in_atomic_block=False, **{"is_usable.return_value": True})
+        transaction.configure_mock(in_atomic_block=True, **{"is_usable.return_value": False})
         connections = self.patch(f"{READER}.connections")
-        connections.all.return_value = [idle, busy]
+        connections.all.return_value = [dead, alive, transaction, unopened]
         self.answer()
-        reader = CertificateReader(self.service_user, 0)
-        list(reader.read({}))
-        connections.all.assert_not_called()
 
-        reader.pause = 1
-        list(reader.read({}))
+        self.read()
 
         connections.all.assert_called_once_with(initialized_only=True)
-        idle.close.assert_called_once_with()
-        busy.close.assert_not_called()
+        dead.close.assert_called_once_with()
+        for other in (alive, transaction, unopened):
+            other.close.assert_not_called()
 
 
 @ddt.ddt

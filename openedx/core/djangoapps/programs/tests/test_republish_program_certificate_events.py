@@ -593,6 +593,51 @@ class EventBusTests(RepublishTestCase):
             # Nothing is sent then, so none is needed.
             assert self.run_command("--all", "--dry-run").startswith("Program certificates read: 2")
 
+    @ddt.data(
+        (None, None),
+        (KeyboardInterrupt, "Interrupted while waiting for the event bus: what was under way to it may be lost. Run"),
+        (
+            lambda: os.kill(os.getpid(), signal.SIGTERM),
+            "Interrupted while waiting for the event bus: what was under way to it may be lost. Run",
+        ),
+    )
+    @ddt.unpack
+    def test_waits_for_a_producer_that_sends_in_the_background(self, flush, message):
+        # edx-event-bus-kafka's has a method for that.
+        ended = []
+        done = summary(read=2, awarded=1, revoked=1, published=PUBLISHED)
+
+        def prepare_for_shutdown(producer):
+            assert self.stdout.getvalue() == f"{done}Waiting for the event bus to take what is under way to it.\n"
+            ended.append(producer)
+            if flush:
+                raise flush if isinstance(flush, type) else flush()
+
+        with (
+            override_settings(
+                EVENT_BUS_PRODUCER_CONFIG=producer_config(True, True), EVENT_BUS_PRODUCER=f"{__name__}.Producer"
+            ),
+            mock.patch.object(Producer, "prepare_for_shutdown", prepare_for_shutdown, create=True),
+        ):
+            if message:
+                assert self.run_failing("--all").startswith(message)
+            else:
+                self.run_command("--all")
+
+        assert len(ended) == 1
+
+    def test_waits_for_nothing_if_nothing_was_sent(self):
+        with (
+            override_settings(
+                EVENT_BUS_PRODUCER_CONFIG=producer_config(True, True), EVENT_BUS_PRODUCER=f"{__name__}.Producer"
+            ),
+            mock.patch.object(Producer, "prepare_for_shutdown", create=True) as flush,
+        ):
+            self.run_command("--all", "--dry-run")
+            self.run_command("--start-date", "2026-11-24")
+
+        flush.assert_not_called()
+
     def test_needs_no_producer_for_receivers_in_the_lms(self):
         with override_settings(EVENT_BUS_PRODUCER_CONFIG=producer_config(False, False), EVENT_BUS_PRODUCER=None):
             assert self.run_command("--all") == summary(read=2, awarded=1, revoked=1)

@@ -147,6 +147,8 @@ class Command(BaseCommand):
             problems.append(f"Interrupted in {self.listing}. All before that is done.")
         finally:
             self._write_summary(verbs)
+        if "published" in verbs.values():
+            problems += self._wait_for_producer()
         if self.outcomes[FAILED]:
             problems.append(f"Program certificates that failed: {self.outcomes[FAILED]}; the log names them.")
         if problems:
@@ -261,6 +263,25 @@ class Command(BaseCommand):
             else:
                 self._fail(f"Program certificate {certificate.name}: its event could not be sent")
         return found
+
+    def _wait_for_producer(self) -> list[str]:
+        """
+        Let a producer finish that sends in the background, as Kafka's does: what is under way is lost with the process.
+
+        Returns:
+            What is not as it should be.
+        """
+        # Not part of EventBusProducer: only some back ends have it.
+        flush = getattr(get_producer(), "prepare_for_shutdown", None)
+        if not (flush and any(self.outcomes[status] for status in EVENTS)):
+            return []
+        self.stdout.write("Waiting for the event bus to take what is under way to it.")
+        try:
+            with _sigterm_interrupts():
+                flush()
+        except KeyboardInterrupt:
+            return ["Interrupted while waiting for the event bus: what was under way to it may be lost."]
+        return []
 
     def _is_in_window(self, certificate: Certificate) -> bool:
         return (not self.start or certificate.modified >= self.start) and (
