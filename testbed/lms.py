@@ -9,6 +9,7 @@ import io
 import json
 import os
 import sys
+from datetime import datetime
 
 import django
 
@@ -60,11 +61,11 @@ def create_courses(keys):
 
 
 @action
-def create_learner(username, email, name):
-    """Create a learner; without a name (None) also without a profile."""
+def create_learner(username, email, name, joined="2011-01-01T00:00:00Z"):
+    """Create a learner who joined at a time (ISO 8601); without a name (None) also without a profile."""
     from common.djangoapps.student.models import User, UserProfile
 
-    user = User.objects.create(username=username, email=email)
+    user = User.objects.create(username=username, email=email, date_joined=datetime.fromisoformat(joined))
     if name is not None:
         UserProfile.objects.create(user=user, name=name)
     return user.id
@@ -134,15 +135,15 @@ def revoke_again(username, course_run):
 
 @action
 def command(name, options):
-    """Call a management command; return what it printed and the error it ended with, if any."""
+    """Call a management command; return what it printed, the error it ended with, if any, and its exit code."""
     from django.core.management import CommandError, call_command
 
-    output, error = io.StringIO(), None
+    output, error, returncode = io.StringIO(), None, 0
     try:
         call_command(name, stdout=output, stderr=output, **options)
     except CommandError as exc:
-        error = str(exc)
-    return {"output": output.getvalue(), "error": error}
+        error, returncode = str(exc), exc.returncode
+    return {"output": output.getvalue(), "error": error, "returncode": returncode}
 
 
 @action

@@ -4,7 +4,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 from django.views.defaults import server_error
 from edx_rest_framework_extensions.permissions import NotJwtRestrictedApplication
 from opaque_keys import InvalidKeyError
@@ -16,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
+from testbed.credentials.clock import CLOCK
 from testbed.credentials.models import CourseCertificate, Credential, User
 
 TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
@@ -181,7 +181,7 @@ class CredentialsView(APIView):
         serializer.is_valid(raise_exception=True)
         data = serializer.validated_data
         identity = {"username": data["username"], "type": data["credential"]["type"], "key": data["credential"]["key"]}
-        now = timezone.now()
+        now = CLOCK.now()
         with transaction.atomic():
             credential = Credential.objects.filter(**identity).first()
             if credential is None:

@@ -21,7 +21,8 @@ class CredentialsControl:
         Args:
             kind (str): one of ``testbed.credentials.faults.KINDS``
             options: ``times``, ``method``, ``path`` (such as ``credentials/``) and ``type``; for ``status`` also
-                ``status``, ``headers`` and ``body``; for ``delay`` also ``seconds``
+                ``status`` (one of ``testbed.credentials.control.FAULT_STATUSES``), ``headers`` (such as a redirect's
+                ``Location``) and ``body``; for ``delay`` also ``seconds``
 
         Returns:
             int: its id
@@ -50,8 +51,26 @@ class CredentialsControl:
         return self._call("GET", "requests/")
 
     def store(self, records):
-        """Store program certificates directly: username, program_uuid, status and modified (ISO 8601) of each."""
+        """
+        Store program certificates directly.
+
+        Args:
+            records (iterable[dict]): username, program_uuid, status and modified (ISO 8601) of each, and optionally
+                created, which is modified otherwise
+        """
         self._call("POST", "credentials/", list(records))
+
+    def change_status(self, usernames, status):
+        """Change the status of all program certificates of some learners, and nothing else: ``modified`` stays."""
+        self._call("PATCH", "credentials/", {"usernames": list(usernames), "status": status})
+
+    def delete(self, usernames):
+        """Delete all program certificates of some learners for good."""
+        self._call("DELETE", "credentials/", {"usernames": list(usernames)})
+
+    def set_clock(self, offset):
+        """Have certificates stamped by a clock that is so many seconds ahead or, below 0, behind."""
+        self._call("PUT", "clock/", {"offset": offset})
 
     def _call(self, method, path, body=None):
         response = requests.request(method, self.url + path, json=body, timeout=30)

@@ -1,13 +1,19 @@
 """The control endpoints of the local stand-in of Credentials, for tests: without authentication, on loopback only."""
 
+from datetime import timedelta
+
 from django.db import transaction
 from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from testbed.credentials.api import STATUSES
+from testbed.credentials.clock import CLOCK
 from testbed.credentials.faults import FAULTS, KINDS
 from testbed.credentials.models import Credential, User
+
+# Not only refusals: a gateway's page may be 200, and a redirect leads, by a Location among the headers, elsewhere.
+FAULT_STATUSES = (200, 301, 302, 307, 308, 400, 403, 404, 429, 500, 503)
 
 
 class FaultSerializer(serializers.Serializer):
@@ -18,7 +24,7 @@ class FaultSerializer(serializers.Serializer):
     method = serializers.CharField(allow_null=True, required=False)
     path = serializers.CharField(allow_null=True, required=False)
     type = serializers.CharField(allow_null=True, required=False)
-    status = serializers.ChoiceField((400, 403, 404, 429, 500, 503), required=False)
+    status = serializers.ChoiceField(FAULT_STATUSES, required=False)
     headers = serializers.DictField(child=serializers.CharField(), required=False)
     body = serializers.JSONField(required=False)
     seconds = serializers.FloatField(min_value=0, required=False)
@@ -40,6 +46,32 @@ class RecordSerializer(serializers.Serializer):
     program_uuid = serializers.UUIDField()
     status = serializers.ChoiceField(STATUSES)
     modified = serializers.DateTimeField()
+    created = serializers.DateTimeField(required=False)  # as modified, without it
+
+
+class SelectionSerializer(serializers.Serializer):
+    """The learners whose program certificates are meant; each has to have one."""
+
+    usernames = serializers.ListField(child=serializers.CharField(), allow_empty=False)
+
+    def validate_usernames(self, value):
+        # A misspelt username would make a test pass for nothing.
+        selected = Credential.objects.filter(type=Credential.PROGRAM, username__in=value)
+        if missing := sorted(set(value) - set(selected.values_list("username", flat=True))):
+            raise serializers.ValidationError([f"{username} has no program certificate." for username in missing])
+        return value
+
+
+class StatusSerializer(SelectionSerializer):
+    """The same, with the status that they get."""
+
+    status = serializers.ChoiceField(STATUSES)
+
+
+class ClockSerializer(serializers.Serializer):
+    """How wrong the clock is, in seconds; below 0 it is behind."""
+
+    offset = serializers.FloatField()
 
 
 class ControlView(APIView):
@@ -66,6 +98,17 @@ class FaultsView(ControlView):
         """Clear all faults and release what they hold."""
         FAULTS.clear()
         return Response(status=204)
+
+
+class ClockView(ControlView):
+    """``clock/``."""
+
+    def put(self, request):
+        """Set the clock by which certificates are stamped from now on."""
+        serializer = ClockSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        CLOCK.offset = timedelta(seconds=serializer.validated_data["offset"])
+        return Response(serializer.data)
 
 
 class RequestsView(ControlView):
@@ -114,13 +157,32 @@ class StoredView(ControlView):
                         type=Credential.PROGRAM,
                         key=str(record["program_uuid"]),
                         status=record["status"],
-                        created=record["modified"],
+                        created=record.get("created", record["modified"]),
                         modified=record["modified"],
                     )
                     for record in records
                 ],
                 update_conflicts=True,
                 unique_fields=["username", "type", "key"],
-                update_fields=["status", "modified"],
+                update_fields=["status", "created", "modified"],
             )
         return Response({"stored": len(records)}, status=201)
+
+    def patch(self, request):
+        """Change nothing but the status, in bulk, as Credentials' command ``revoke_certificates`` does."""
+        selected, data = self._select(StatusSerializer)
+        selected.update(status=data["status"])
+        return Response(status=204)
+
+    def delete(self, request):
+        """Delete program certificates; nothing is left of them."""
+        selected, _data = self._select(SelectionSerializer)
+        selected.delete()
+        return Response(status=204)
+
+    def _select(self, serializer_class):
+        """Return the certificates that the body selects, and the body."""
+        serializer = serializer_class(data=self.request.data)
+        serializer.is_valid(raise_exception=True)
+        data = serializer.validated_data
+        return Credential.objects.filter(type=Credential.PROGRAM, username__in=data["usernames"]), data

@@ -47,7 +47,8 @@ class Fault:
         phrase = HTTPStatus(self.status).phrase
         body = self.body
         if body is None:
-            body = f"<h1>{phrase} ({self.status})</h1>" if self.status >= 500 else {"detail": phrase}
+            refused = 400 <= self.status < 500
+            body = {"detail": phrase} if refused else f"<h1>{phrase} ({self.status})</h1>"
         is_text = isinstance(body, str)
         headers = {"Content-Type": "text/html; charset=utf-8" if is_text else "application/json"} | self.headers
         return f"{self.status} {phrase}", list(headers.items()), (body if is_text else json.dumps(body)).encode()

@@ -7,6 +7,7 @@ from testbed.credentials import api, control
 urlpatterns = [
     path("api/v2/credentials/", api.CredentialsView.as_view()),
     path("api/v2/course_certificates/", api.CourseCertificatesView.as_view()),
+    path("_standin/clock/", control.ClockView.as_view()),
     path("_standin/faults/", control.FaultsView.as_view()),
     path("_standin/requests/", control.RequestsView.as_view()),
     path("_standin/credentials/", control.StoredView.as_view()),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import uuid4
 
@@ -494,6 +495,63 @@ def test_store_replaces_and_creates_users(service, control):
         control.store([record | {"modified": "yesterday"}])
 
 
+def test_store_with_and_without_created(control):
+    username = f"stored{next(NUMBERS)}"
+    record = {"username": username, "program_uuid": PROGRAM, "status": "awarded", "modified": "2026-01-02T03:04:05.6Z"}
+    control.store([record])
+    control.store([record | {"program_uuid": OTHER_PROGRAM, "created": "2025-01-02T03:04:05.6Z"}])
+    times = {item["program_uuid"]: (item["created"], item["modified"]) for item in stored(control, username)}
+    modified = "2026-01-02T03:04:05.600000+00:00"
+    assert times == {PROGRAM: (modified, modified), OTHER_PROGRAM: ("2025-01-02T03:04:05.600000+00:00", modified)}
+    with pytest.raises(ValueError, match="created"):
+        control.store([record | {"created": "yesterday"}])
+
+
+def test_status_changed_in_bulk_leaves_modified(service, learner, control):
+    service.award(learner.username)
+    service.award(learner.username, OTHER_PROGRAM)
+    service.award_run(learner.username)
+    before = stored(control, learner.username)
+    control.change_status([learner.username], "revoked")
+    assert stored(control, learner.username) == [
+        item | {"status": "revoked"} if item["type"] == "program" else item for item in before
+    ]
+    for usernames, status, word in (([learner.username], "lost", "status"), (["nobody"], "revoked", "nobody")):
+        with pytest.raises(ValueError, match=word):
+            control.change_status(usernames, status)
+
+
+def test_deleted_certificates_are_gone(service, learner, control):
+    uuid = service.award(learner.username).json()["uuid"]
+    service.award_run(learner.username)
+    control.delete([learner.username])
+    assert [item["type"] for item in stored(control, learner.username)] == ["course-run"]
+    assert service.list(username=learner.username, type="program").json()["count"] == 0
+    for usernames in ([learner.username], []):  # the first has no program certificate any more
+        with pytest.raises(ValueError, match="usernames"):
+            control.delete(usernames)
+    assert service.award(learner.username).json()["uuid"] != uuid
+
+
+@pytest.mark.parametrize("offset", [-3600, 3600])
+def test_clock(service, learner, control, offset):
+    before = datetime.now(UTC)
+    control.set_clock(offset)
+    try:
+        service.award(learner.username)
+    finally:
+        control.set_clock(0)
+    after = datetime.now(UTC)
+    service.award(learner.username, OTHER_PROGRAM)
+    wrong, right = stored(control, learner.username)
+    for moment in (wrong["created"], wrong["modified"]):
+        assert before <= datetime.fromisoformat(moment) - timedelta(seconds=offset) <= after
+    assert right["modified"] == right["created"]
+    assert after <= datetime.fromisoformat(right["modified"]) <= datetime.now(UTC)
+    with pytest.raises(ValueError, match="offset"):
+        control.set_clock("slow")
+
+
 # The server
 
 
@@ -612,6 +670,36 @@ def test_status_fault_with_headers_and_body(control, service):
     assert (response.headers["Retry-After"], response.json()) == ("7", {"detail": "later"})
     response = service.list()
     assert (response.status_code, response.text) == (503, "<p>down</p>")
+
+
+@pytest.mark.parametrize(
+    ("status", "answers", "histories"),
+    [
+        (301, [("POST", 301), ("GET", 200)], []),
+        (302, [("POST", 302), ("GET", 200)], []),
+        (307, [("POST", 307), ("POST", 201)], [["awarded"]]),
+        (308, [("POST", 308), ("POST", 201)], [["awarded"]]),
+    ],
+)
+def test_redirect(url, control, service, learner, status, answers, histories):
+    for location in ("/api/v2/credentials/", f"{url}/api/v2/credentials/"):
+        control.fault("status", status=status, times=1, method="POST", headers={"Location": location})
+        before = len(control.requests())
+        response = service.award(learner.username)
+        assert [(request["method"], request["status"]) for request in control.requests()[before:]] == answers
+        assert response.status_code == answers[-1][1]
+        assert ("results" in response.json()) == (answers[-1][0] == "GET")
+        assert [credential["history"] for credential in stored(control, learner.username)] == histories
+        if histories:
+            control.delete([learner.username])
+
+
+def test_page_in_place_of_an_answer(control, service, learner):
+    control.fault("status", status=200, times=1, method="POST")
+    response = service.award(learner.username)
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert stored(control, learner.username) == []
+    assert service.award(learner.username).status_code == 201
 
 
 @pytest.mark.parametrize(("kind", "histories"), [("close", []), ("lose_response", [["awarded"] * 2])])

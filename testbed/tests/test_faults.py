@@ -9,6 +9,7 @@ learner and program, the event with the latest time knows each of them.
 import itertools
 import os
 import signal
+import subprocess
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -16,22 +17,27 @@ import pytest
 
 from testbed.credentials.client import CredentialsControl
 from testbed.inputs import AWARDED, REVOKED
-from testbed.processes import Processes, wait_for
+from testbed.processes import PATIENCE, Processes, wait_for
 from testbed.site import BUS_TIMEOUT, FINAL_STATES, GROUP, Site, Valkey, connect
 from testbed.tests.conftest import leftovers
 from testbed.tests.fault_table import ROWS, Row
 
 pytestmark = [pytest.mark.e2e, pytest.mark.fault]
 
-# A program of two courses: the first is earned in peace, the second completes the program.
-FIRST_RUN, LAST_RUN = "course-v1:OpenX+F1+2026", "course-v1:OpenX+F2+2026"
-PROGRAM = {
-    "uuid": "7a1e4b7c-0f0d-4f57-9b8e-2f6f3f0d0001",
-    "title": "Faults",
-    "type": "MicroMasters",
-    "status": "active",
-    "courses": [{"course_runs": [{"key": run, "type": "verified"}]} for run in (FIRST_RUN, LAST_RUN)],
-}
+# One for each test: to republish a program is to republish what that test did. Each is of two courses: the first is
+# earned in peace, the second completes the program.
+PROGRAMS = [
+    {
+        "uuid": f"7a1e4b7c-0f0d-4f57-9b8e-2f6f3f0d{number:04}",
+        "title": f"Faults {number}",
+        "type": "MicroMasters",
+        "status": "active",
+        "courses": [
+            {"course_runs": [{"key": f"course-v1:OpenX+F{number}.{part}+2026", "type": "verified"}]} for part in (1, 2)
+        ],
+    }
+    for number in range(1, 61)
+]
 STATUS = {AWARDED: "awarded", REVOKED: "revoked"}
 TASKS = {"awarded": "award_program_certificates", "revoked": "revoke_program_certificates"}
 
@@ -42,6 +48,10 @@ RETRY_DIVISOR = "100"
 STUCK = 5000
 
 BACKPOPULATE = "backpopulate_program_credentials"
+REPUBLISH = "republish_program_certificate_events"
+
+# Where the POSTs go, for a redirect that leads to where it came from.
+CREDENTIALS_PATH = "/api/v2/credentials/"
 
 
 class FaultSite(Site):
@@ -52,15 +62,16 @@ class FaultSite(Site):
         self.broker = Valkey(processes, "broker", directory / "broker", durable=True)
         self.bus = Valkey(processes, "bus", directory / "bus", durable=True)
         self.redis_url, self.bus_url = self.broker.url, self.bus.url
-        self.start_credentials([PROGRAM])
-        self.start_discovery([PROGRAM])
+        self.start_credentials(PROGRAMS)
+        self.start_discovery(PROGRAMS)
         self.credentials = CredentialsControl(self.credentials_url)
         self.configure()
         self.manage("migrate", "--verbosity=0")
         self.start_shell()
         self.do("configure", catalog_url=f"{self.discovery_url}/api/v1")
-        self.do("create_courses", keys=[FIRST_RUN, LAST_RUN])
+        self.do("create_courses", keys=[run for program in PROGRAMS for run in _runs(program)])
         self.do("command", name="cache_programs", options={})
+        self.unused_programs = iter(PROGRAMS)
         self.lost_tasks = set()
         self.start_worker()
         self.start_consumer()
@@ -128,9 +139,11 @@ class Scene:
     def __init__(self, site, name):
         self.site = site
         self.name = name
+        self.program = next(site.unused_programs)
+        self.first_run, self.last_run = _runs(self.program)
         self.numbers = itertools.count(1)
         self.owed = {}  # username -> status
-        self.gone = set()  # usernames that the LMS knows no more; no event about them is owed
+        self.gone = set()  # usernames that their holders have no more; no event about them is owed
         self.note = ""
         self.fault_id = None
         self.begun = {}  # username -> how many task records there were before the fault
@@ -143,9 +156,9 @@ class Scene:
         name = f"Name of {username}" if profile else None
         self.site.do("create_learner", username=username, email=f"{username}@example.com", name=name)
         self.site.do("open_record", username=username)
-        for run in (FIRST_RUN, LAST_RUN):
+        for run in (self.first_run, self.last_run):
             self.site.do("enrol", username=username, course_run=run, mode="verified")
-        self.site.do("certify", username=username, course_run=FIRST_RUN, mode="verified")
+        self.site.do("certify", username=username, course_run=self.first_run, mode="verified")
         self.settle()
         if status:
             self.complete(username)
@@ -166,16 +179,13 @@ class Scene:
     def complete(self, username):
         """Issue the last certificate, which completes the program."""
         self.begun[username] = len(self.site.tasks())
-        self.site.do("certify", username=username, course_run=LAST_RUN, mode="verified")
+        self.site.do("certify", username=username, course_run=self.last_run, mode="verified")
         self.owed[username] = "awarded"
 
     def revoke(self, username):
-        """Invalidate the last certificate; not in the second of the award, which the consumers' rule cannot resolve."""
-        [awarded] = [event for event in self.events() if _username(event) == username]
-        clear = datetime.fromisoformat(awarded["time"]) + timedelta(seconds=1)
-        wait_for(lambda: datetime.now(UTC) > clear, "the next second")
+        """Invalidate the last certificate."""
         self.begun[username] = len(self.site.tasks())
-        self.site.do("invalidate", username=username, course_run=LAST_RUN)
+        self.site.do("invalidate", username=username, course_run=self.last_run)
         self.owed[username] = "revoked"
 
     # Faults of Credentials
@@ -279,17 +289,34 @@ class Scene:
         """Start lost revocation tasks again, for which the slice has no command."""
         self.note = "the platform lost the revocation: `revoke_program_certificates.delay(...)` in the shell first"
         for username in self.owed:
-            self.site.do("revoke_again", username=username, course_run=LAST_RUN)
+            self.site.do("revoke_again", username=username, course_run=self.last_run)
         self.settle()
 
     def republish(self):
-        """Republish this scene's certificates, as an operator would; return the command's summary."""
-        names = sorted({item["username"] for item in self.site.credentials.credentials()})
-        usernames = [name for name in names if name.startswith(f"{self.name}-")]
-        done = self.site.do("command", name="republish_program_certificate_events", options={"usernames": usernames})
-        assert done["error"] is None
+        """Republish this scene's program, as an operator would; return the command's summary."""
+        done = self.site.do("command", name=REPUBLISH, options={"program_uuids": [self.program["uuid"]]})
+        assert (done["error"], done["returncode"]) == (None, 0)
         self.settle()
         return done["output"]
+
+    def start_republish(self, fault):
+        """Start such a run as a process, and wait until Credentials holds its request by a fault of that kind."""
+        self.credentials_fault(fault, method="GET")
+        run = self.site.processes.python(
+            "republish",
+            *("manage.py", "lms", REPUBLISH, "--program-uuids", self.program["uuid"]),
+            env=self.site.env(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        wait_for(lambda: self.site.credentials.held() == 1, "the run to ask Credentials", alive=[run])
+        return run
+
+    def end_republish(self, run):
+        """Wait for the end of such a process; return its exit code and its summary."""
+        summary, _ = run.popen.communicate(timeout=PATIENCE)
+        self.site.processes.forget(run)
+        return run.popen.returncode, summary
 
     def finish(self, fault, injected, *, lost, task="succeeded", wrong_before=0, repair=None, note=""):
         """
@@ -327,6 +354,10 @@ class Scene:
         return summary
 
 
+def _runs(program):
+    return [run["key"] for course in program["courses"] for run in course["course_runs"]]
+
+
 def _username(event):
     return event["data"]["program_certificate"]["user"]["pii"]["username"]
 
@@ -346,6 +377,7 @@ def scene(site, request):
     scene = Scene(site, request.node.name.removeprefix("test_").replace("[", "-").replace("]", ""))
     yield scene
     site.credentials.clear()
+    site.credentials.set_clock(0)
     for valkey in (site.bus, site.broker):
         if valkey.process in site.processes.running:
             valkey.process.popen.send_signal(signal.SIGCONT)
@@ -649,6 +681,112 @@ def test_credentials_loses_the_response(scene):
     )
 
 
+@pytest.mark.parametrize(
+    ("fault", "injected", "answer", "requests"),
+    [
+        (
+            "Credentials redirects by 301",
+            "once: the POST becomes a GET",
+            {"status": 301, "headers": {"Location": CREDENTIALS_PATH}},
+            [("POST", 301), ("GET", 200)],
+        ),
+        ("a gateway answers 200 with a page", "once", {"status": 200, "body": "<p>Back soon</p>"}, [("POST", 200)]),
+    ],
+    ids=["redirect", "page"],
+)
+def test_award_answered_by_something_else(site, scene, fault, injected, answer, requests):
+    username = scene.learner()
+    before, logged = len(site.credentials.requests()), site.count_in_log("worker", "CREDENTIALS_INTERNAL_SERVICE_URL")
+    scene.credentials_fault("status", **answer)
+    scene.complete(username)
+    scene.settle()
+    assert scene.applied() == 1
+    assert scene.outcome(username) == ("succeeded", 0)
+    assert scene.events() == []
+    came = [request for request in site.credentials.requests()[before:] if request["type"] != "course-run"]
+    # Before it awards, the task asks what is awarded already.
+    assert [(request["method"], request["status"]) for request in came] == [("GET", 200), *requests]
+    assert site.count_in_log("worker", "CREDENTIALS_INTERNAL_SERVICE_URL") == logged + 1
+
+    scene.finish(fault, injected, lost=1, wrong_before=1)
+
+
+def test_revocation_answered_by_something_else(site, scene):
+    username = scene.learner("awarded")
+    logged = site.count_in_log("worker", "CREDENTIALS_INTERNAL_SERVICE_URL")
+    scene.credentials_fault("status", status=200, body="<p>Back soon</p>")
+    scene.revoke(username)
+    scene.settle()
+    assert scene.applied() == 1
+    assert scene.outcome(username, "revoke_program_certificates") == ("succeeded", 0)
+    assert scene.known() == {username: "awarded"}
+    assert site.count_in_log("worker", "CREDENTIALS_INTERNAL_SERVICE_URL") == logged + 1
+
+    scene.finish(
+        "a gateway answers 200 with a page to a revocation",
+        "once",
+        lost=1,
+        wrong_before=1,
+        repair=scene.revoke_again,
+    )
+
+
+def test_credentials_redirects_and_keeps_the_post(scene):
+    awarded, revoked = scene.learner(), scene.learner("awarded")
+    for change, username in ((scene.complete, awarded), (scene.revoke, revoked)):
+        scene.credentials_fault("status", status=308, headers={"Location": CREDENTIALS_PATH})
+        change(username)
+        scene.settle()
+        assert scene.applied() == 1
+    assert scene.outcome(awarded) == scene.outcome(revoked, "revoke_program_certificates") == ("succeeded", 0)
+
+    scene.finish("Credentials redirects by 308", "once each: an award and a revocation stay POSTs", lost=0)
+
+
+def test_credentials_revokes_in_bulk(site, scene):
+    username = scene.learner("awarded")
+
+    def modified():
+        stored = site.credentials.credentials()
+        return [item["modified"] for item in stored if item["program_uuid"] and item["username"] == username]
+
+    before = modified()
+    site.credentials.change_status([username], "revoked")
+    scene.owed[username] = "revoked"
+    assert modified() == before
+
+    scene.finish(
+        "Credentials revokes in bulk, `modified` stays",
+        "status changed there alone",
+        lost=1,
+        task="never published",
+        note="nobody tells the LMS",
+    )
+
+
+@pytest.mark.parametrize(("hours", "fault"), [(-1, "an hour behind"), (1, "an hour ahead")], ids=["behind", "ahead"])
+def test_clock_of_credentials(site, scene, hours, fault):
+    site.credentials.set_clock(hours * 3600)
+    lost, live = scene.learner("awarded"), scene.learner("awarded")
+    scene.republish()
+    site.bus.stop()
+    scene.revoke(lost)
+    site.wait_for_tasks()
+    site.bus.start()
+    # Neither may an event that was republished outlive what is announced later.
+    scene.revoke(live)
+    scene.settle()
+    assert scene.known() == {lost: "awarded", live: "revoked"}
+
+    scene.finish(
+        f"Credentials' time stamps {fault}",
+        "republished, then revoked; bus stopped for one of two",
+        lost=1,
+        note="the run before the fault made the duplicates",
+    )
+    assert ROWS[scene.name].duplicates == 2
+
+
 def test_credentials_slow(scene):
     username = scene.learner()
     scene.credentials_fault("delay", seconds=3)
@@ -689,7 +827,36 @@ def test_learner_renamed(site, scene):
         wrong_before=1,
         note="republish skips the old name",
     )
-    assert "skipped (learner unknown to the LMS): 1" in summary
+    assert "read: 2," in summary
+    assert "skipped (learner unknown to the LMS): 1," in summary
+
+
+def test_old_username_taken_over(site, scene):
+    username = scene.learner_whose_event_is_lost()
+    new_username = f"{username}-renamed"
+    site.do("rename", username=username, new_username=new_username)
+    scene.gone.add(username)
+    scene.owed[new_username] = "awarded"
+    joined = datetime.now(UTC) + timedelta(days=2)
+    newcomer = site.do(
+        "create_learner",
+        username=username,
+        email=f"newcomer-{username}@example.com",
+        name="Newcomer",
+        joined=joined.isoformat(),
+    )
+
+    summary = scene.finish(
+        "old username taken over by a newcomer",
+        "joined two days after the award; bus stopped while awarding",
+        lost=1,
+        wrong_before=1,
+        note="republish skips the old name",
+    )
+    assert "read: 2," in summary
+    assert "skipped (account younger than the certificate): 1," in summary
+    assert newcomer not in {event["data"]["program_certificate"]["user"]["id"] for event in scene.events()}
+    assert {_username(event) for event in scene.events()} == {new_username}
 
 
 def test_learner_deleted(site, scene):
@@ -703,4 +870,40 @@ def test_learner_deleted(site, scene):
         lost=0,
         note="no event is owed about someone who is gone; republish skips them",
     )
-    assert "skipped (learner unknown to the LMS): 1" in summary
+    assert "read: 1," in summary
+    assert "skipped (learner unknown to the LMS): 1," in summary
+
+
+# The republish command
+
+
+def test_republish_stopped(site, scene):
+    scene.learner_whose_event_is_lost()
+    run = scene.start_republish("hold_before")
+    run.popen.terminate()
+    code, summary = scene.end_republish(run)
+    assert code == 1
+    assert summary.startswith("Program certificates read: 0,")
+    site.credentials.clear()
+
+    scene.finish("republish run told to stop", "SIGTERM while it waits for Credentials", lost=1, note="run again")
+
+
+def test_revoked_while_republish_reads(site, scene):
+    username = scene.learner("awarded")
+    run = scene.start_republish("hold")  # Credentials has looked, and found it awarded
+    scene.revoke(username)
+    scene.settle()
+    assert scene.known() == {username: "revoked"}
+    site.credentials.clear()
+    code, summary = scene.end_republish(run)
+    assert code == 0
+    assert "published awarded: 1, published revoked: 0," in summary
+
+    scene.finish(
+        "certificate revoked while a republish run reads it",
+        "answer held until the revocation was announced",
+        lost=0,
+        note="the held run made the duplicate",
+    )
+    assert ROWS[scene.name].duplicates == 1
