@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 export PROGRAMS LEARNERS REDIS_URL CREDENTIALS_URL DISCOVERY_URL JWT_SECRET_KEY JWT_ISSUER JWT_AUDIENCE
 
 .DEFAULT_GOAL := help
-.PHONY: help requirements run test test-mysql faults apply quality compile-requirements clean
+.PHONY: help requirements run test test-mysql faults apply quality docs compile-requirements clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -47,6 +47,9 @@ quality: $(INSTALLED)  ## ruff, migrations, imports, annotations
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/code_annotations static_find_annotations --config_file .annotations.yml --source_path lms --no_report
 	$(BIN)/code_annotations static_find_annotations --config_file .annotations.yml --source_path openedx --no_report
+
+docs: $(INSTALLED)  ## render the operators' pages into docs/_build
+	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going -c docs openedx/core/djangoapps/programs/docs docs/_build
 
 compile-requirements: $(INSTALLED)  ## pin requirements/edx/*.in anew
 	for name in base testing development; do \

@@ -49,8 +49,8 @@ EVENT_BUS_PRODUCER_CONFIG.update({
             #    award of a program certificate.
             # .. toggle_use_cases: opt_in
             # .. toggle_creation_date: 2026-11-23
-            # .. toggle_warning: The Credentials service publishes the same event. Switch it off there, or consumers
-            #    receive two events for each award.
+            # .. toggle_warning: The Credentials service can publish the same event (off by default). If yours does, see
+            #    programs/docs/how_tos/publish-program-certificate-events.rst for the cut-over.
             "enabled": False,
         },
     },
@@ -65,8 +65,8 @@ EVENT_BUS_PRODUCER_CONFIG.update({
             #    revocation of a program certificate.
             # .. toggle_use_cases: opt_in
             # .. toggle_creation_date: 2026-11-23
-            # .. toggle_warning: The Credentials service publishes the same event. Switch it off there, or consumers
-            #    receive two events for each revocation.
+            # .. toggle_warning: The Credentials service can publish the same event (off by default). If yours does, see
+            #    programs/docs/how_tos/publish-program-certificate-events.rst for the cut-over.
             "enabled": False,
         },
     },

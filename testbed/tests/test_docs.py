@@ -1,0 +1,180 @@
+"""
+What the operators' pages say is true: each settings block and each command on them is parsed or run.
+"""
+
+import copy
+import io
+import shlex
+from unittest import mock
+
+import pytest
+import yaml
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import run_checks
+from django.core.management import CommandError, call_command, get_commands, load_command_class
+from django.test import override_settings
+from openedx_events.event_bus import merge_producer_configs
+
+from testbed.docs import PAGES, literal_blocks, named_block
+from testbed.inputs import AWARDED, REVOKED
+from testbed.site import TOPIC, connect
+from testbed.tests.conftest import ROOT
+
+# Blocks that other tests take from the page and run, and where.
+RUN_ELSEWHERE = {"tutor-plugin": "test_tutor.py"}
+# Commands of the platform that the slice does not have, with the options that releases of 2026 have.
+PLATFORM_COMMANDS = {
+    "notify_credentials": {
+        *(
+            "--dry-run",
+            "--site",
+            "--courses",
+            "--program_uuids",
+            "--start-date",
+            "--end-date",
+            "--delay",
+            "--page-size",
+        ),
+        *("--auto", "--args-from-database", "--verbose", "--notify_programs", "--user_ids", "--revoke_program_certs"),
+    }
+}
+
+
+def blocks():
+    """Return the named blocks: name -> language."""
+    found = {}
+    for page in PAGES:
+        for block in literal_blocks(page):
+            [name] = block["names"] or [f"nameless in {page.name}: {block.astext()}"]
+            found[name] = next((word for word in block["classes"] if word != "code"), None)
+    return found
+
+
+def commands(name):
+    """Return the commands of a block, each as a list of words."""
+    lines = named_block(name).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.strip()]
+
+
+CONSOLE = sorted(name for name, language in blocks().items() if language == "console")
+
+
+def enabled(config):
+    """Return which of the two events a producer configuration enables on the topic."""
+    return [event_type for event_type in (AWARDED, REVOKED) if config[event_type][TOPIC]["enabled"] is True]
+
+
+def test_each_block_is_tested():
+    tests = (ROOT / "testbed/tests/test_docs.py").read_text(encoding="utf-8")
+    for name, language in blocks().items():
+        if name in RUN_ELSEWHERE:
+            tests_there = (ROOT / "testbed/tests" / RUN_ELSEWHERE[name]).read_text(encoding="utf-8")
+            assert f'"{name}"' in tests_there, name
+        else:
+            assert language == "console" or f'"{name}"' in tests, name
+    assert len(blocks()) > 15
+
+
+@pytest.mark.parametrize("name", CONSOLE)
+def test_commands_take_their_arguments(name):
+    for words in commands(name):
+        if words[0] == "redis-cli":
+            continue  # test_redis_commands
+        assert words[:2] == ["./manage.py", "lms"]
+        command, *arguments = words[2:]
+        if command in PLATFORM_COMMANDS:
+            options = {word for word in arguments if word.startswith("-")}
+            assert options and options <= PLATFORM_COMMANDS[command]
+            continue
+        parser = load_command_class(get_commands()[command], command).create_parser("manage.py", command)
+        parser.parse_args(arguments)
+        with pytest.raises(CommandError):
+            parser.called_from_command_line = False
+            parser.parse_args([*arguments, "--no-such-option"])
+
+
+def test_check_command():
+    [[_manage, _lms, command, *arguments]] = commands("check")
+    output = io.StringIO()
+    call_command(command, *arguments, stdout=output)
+    assert "no issues" in output.getvalue()
+
+
+def test_both_flags_of_notify_credentials_and_a_filter():
+    # Without both it starts no revocation, and without a filter it refuses.
+    [words] = commands("notify-credentials")
+    assert {"--notify_programs", "--revoke_program_certs", "--start-date"} <= set(words)
+
+
+def test_events_in_yaml():
+    merged = merge_producer_configs(
+        settings.EVENT_BUS_PRODUCER_CONFIG, yaml.safe_load(named_block("events-yaml"))["EVENT_BUS_PRODUCER_CONFIG"]
+    )
+    assert not enabled(settings.EVENT_BUS_PRODUCER_CONFIG)
+    assert enabled(merged) == [AWARDED, REVOKED]
+
+
+def test_events_in_python():
+    config = copy.deepcopy(settings.EVENT_BUS_PRODUCER_CONFIG)
+    exec(named_block("events-python"), {"EVENT_BUS_PRODUCER_CONFIG": config})  # pylint: disable=exec-used
+    assert enabled(config) == [AWARDED, REVOKED]
+
+
+def test_redis_in_yaml():
+    made = yaml.safe_load(named_block("redis-yaml"))
+    config = yaml.safe_load(named_block("events-yaml"))["EVENT_BUS_PRODUCER_CONFIG"]
+    made["EVENT_BUS_PRODUCER_CONFIG"] = merge_producer_configs(settings.EVENT_BUS_PRODUCER_CONFIG, config)
+    with override_settings(**made):
+        assert not run_checks(tags=["event_bus"])
+        # It can fail: without the time-outs.
+        with override_settings(EVENT_BUS_REDIS_CONNECTION_URL="redis://redis:6379/0"):
+            assert [message.id for message in run_checks(tags=["event_bus"])] == ["event_bus.W006"]
+
+
+def test_credentials_starts_with_what_it_is_given():
+    # Its settings replace the dictionary, so this is all that there is.
+    made = yaml.safe_load(named_block("credentials-off"))
+    with override_settings(**made):
+        apps.get_app_config("openedx_events").ready()
+    assert not enabled(made["EVENT_BUS_PRODUCER_CONFIG"])
+
+
+@pytest.mark.django_db
+def test_revocation_in_the_shell():
+    with mock.patch("openedx.core.djangoapps.programs.tasks.revoke_program_certificates.delay") as delay:
+        exec(named_block("revoke-again"), {})  # pylint: disable=exec-used
+    delay.assert_called_once_with("username", "course-v1:edX+DemoX+2026")
+
+
+def test_summary():
+    from openedx.core.djangoapps.programs.management.commands import republish_program_certificate_events as module
+
+    command = module.Command(stdout=io.StringIO())
+    command.outcomes = module.Counter({module.NOT_SELECTED: 87, "awarded": 30, "revoked": 3})
+    command._write_summary(dict.fromkeys(module.EVENTS, "published"))
+    assert command.stdout._out.getvalue().split() == named_block("republish-summary").split()
+
+
+@pytest.mark.e2e
+def test_redis_commands(processes, tmp_path):
+    from testbed.site import Valkey
+
+    with connect(Valkey(processes, "redis", tmp_path / "redis").url) as client:
+        client.xadd(TOPIC, {"type": "first"})
+        client.xgroup_create(TOPIC, "my-group", id="0")
+        client.xadd(TOPIC, {"type": "last"})
+        answers = {
+            words[1]: client.execute_command(*words[1:])
+            for name in CONSOLE
+            for words in commands(name)
+            if words[0] == "redis-cli" and words[1] != "XTRIM"
+        }
+        assert set(answers) == {"XREVRANGE", "XLEN", "XINFO", "XPENDING"}
+        [(_id, fields)] = answers["XREVRANGE"]
+        assert fields == {b"type": b"last"}
+        assert answers["XLEN"] == 2
+        assert answers["XINFO"][0]["lag"] == 2
+        [[_redis_cli, *trim]] = commands("redis-trim")
+        assert client.execute_command(*trim) == 2
+        assert client.xlen(TOPIC) == 0
