@@ -22,8 +22,9 @@ def literal_blocks(page):
         list[docutils.nodes.literal_block]: in the order of the page; ``names`` holds what ``:name:`` calls a block, and
             ``classes`` its language.
     """
-    document = utils.new_document(str(page), frontend.get_default_settings(Parser))
-    document.settings.report_level = 5  # roles of Sphinx are not known here; `make docs` checks the markup
+    settings = frontend.get_default_settings(Parser)
+    settings.report_level = 5  # roles of Sphinx are not known here; `make docs` checks the markup
+    document = utils.new_document(str(page), settings)
     Parser().parse(page.read_text(encoding="utf-8"), document)
     return list(document.findall(nodes.literal_block))
 

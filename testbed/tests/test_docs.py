@@ -174,7 +174,7 @@ def test_redis_commands(processes, tmp_path):
         [(_id, fields)] = answers["XREVRANGE"]
         assert fields == {b"type": b"last"}
         assert answers["XLEN"] == 2
-        assert answers["XINFO"][0]["lag"] == 2
+        assert answers["XINFO"][0][b"lag"] == 2
         [[_redis_cli, *trim]] = commands("redis-trim")
         assert client.execute_command(*trim) == 2
         assert client.xlen(TOPIC) == 0
