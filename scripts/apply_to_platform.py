@@ -15,7 +15,8 @@ the file and the place, and exit code 2. A checkout that carries the change alre
 - an entry in ``EVENT_BUS_PRODUCER_CONFIG`` that is there with another topic or key; one that is enabled there stays so;
 - a path that leads over a symbolic link.
 
-A new file that the checkout has in another version, committed, is replaced: an earlier version of the change.
+A new file that the checkout has in another version, committed, is replaced: an earlier version of the change. So is
+what an earlier version has put into a file that is edited.
 """
 
 import argparse

@@ -1,12 +1,13 @@
 """
 The edits to the platform's own files, on LibCST trees: what is not touched survives byte for byte.
 
-Each ``edit_...`` takes a parsed file and returns it edited, or as it is if it carries the edit already. What it does
-not recognise it refuses; it never guesses.
+Each ``edit_...`` takes a parsed file and returns it edited, or as it is if it carries the edit already; what an earlier
+version of the change has put there is brought up to date. What it does not recognise it refuses; it never guesses.
 """
 
 import ast
 import re
+import sys
 import textwrap
 import warnings
 from collections import Counter
@@ -32,6 +33,8 @@ EVENT_TYPES = (
     "org.openedx.learning.program.certificate.revoked.v1",
 )
 PAYLOAD_CLASSES = {"ProgramCertificateData", "ProgramData", "UserData", "UserPersonalData"}
+ANSWER_VARIABLE = "response"
+ANSWER_DESCRIPTION = "requests.Response: What Credentials answered."
 
 
 class Refusal(Exception):
@@ -90,12 +93,13 @@ def names_outside_imports(node: cst.CSTNode) -> Counter[str]:
     return names(node) - names(*imports) + texts
 
 
-def bindings(function: cst.FunctionDef) -> Counter[str]:
-    """Count at how many places a function, those nested in it included, binds or deletes each name, however it does."""
-    contexts = MetadataWrapper(cst.Module(body=[function])).resolve(ExpressionContextProvider)
+def bindings(*statements: cst.CSTNode) -> Counter[str]:
+    """Count at how many places some code, functions in it included, binds or deletes each name, however it does."""
+    code = cst.Module(body=statements)
+    contexts = MetadataWrapper(code).resolve(ExpressionContextProvider)
     bound = [node for node, context in contexts.items() if context != ExpressionContext.LOAD]
-    imported = [alias.name for alias in m.findall(function, m.ImportAlias(asname=None))]
-    captured = m.findall(function, m.MatchAs() | m.MatchStar() | m.MatchMapping())
+    imported = [alias.name for alias in m.findall(code, m.ImportAlias(asname=None))]
+    captured = m.findall(code, m.MatchAs() | m.MatchStar() | m.MatchMapping())
     return names(*(node for node in bound if isinstance(node, cst.Name)), *imported, *captured)
 
 
@@ -165,33 +169,116 @@ def insert_before(body: list[cst.CSTNode], index: int, new: cst.SimpleStatementL
 
 
 def edit_tasks(module: cst.Module) -> cst.Module:
-    """Call the emitter after each success, in place of an event that is sent inline, and import what is called."""
+    """
+    Let the helpers return what Credentials answered, hand that to the emitter after each success, import what is used.
+
+    The emitter's call replaces an event that is sent inline, and its own call in an earlier version of the change.
+    """
     obsolete: set[str] = set()
     for success in SUCCESSES:
+        module = return_answer(module, success.helper)
         module, removed = emit_after(module, success)
         obsolete |= variables(*removed)
     return import_emitters(drop_imports(module, obsolete))
 
 
+def return_answer(module: cst.Module, name: str) -> cst.Module:
+    """Let a helper return the response whose status it has checked; its annotation and its docstring follow."""
+    helper, place = top_level_function(module, name), f"{name}()"
+    *others, last = helper.body.body
+    variable = checked_response(helper, place)
+    answer = cst.Return(cst.Name(variable))
+    if not m.matches(last, m.SimpleStatementLine(body=[m.Return()])):
+        body = [*others, last, cst.SimpleStatementLine(body=[answer])]
+    elif m.matches(last.body[0].value, m.Name(variable)):
+        return module
+    else:
+        body = [*others, last.with_changes(body=[answer])]
+
+    if m.matches(body[0], m.SimpleStatementLine(body=[m.Expr(m.SimpleString())])):
+        docstring = body[0].body[0].value
+        text = describe_answer(docstring.raw_value, module.default_newline, place)
+        literal = docstring.with_changes(value=docstring.value.replace(docstring.raw_value, text))
+        body[0] = body[0].deep_replace(docstring, literal)
+    edited = helper.with_changes(body=helper.body.with_changes(body=body))
+    if not helper.returns:
+        return module.deep_replace(helper, edited)
+    annotation = helper.returns.annotation
+    if not m.matches(annotation, m.Name("None")) and text_of(annotation) != "None":
+        raise Refusal(TASKS, place, "is annotated to return something else than None")
+    edited = edited.with_changes(returns=helper.returns.with_changes(annotation=cst.Name("Response")))
+    return import_response(module.deep_replace(helper, edited))
+
+
+def checked_response(helper: cst.FunctionDef, place: str) -> str:
+    """Return the variable whose ``raise_for_status()`` is the last that a helper does, a ``return`` of it aside."""
+    check = m.Attribute(attr=m.Name("raise_for_status"))
+    found = len(m.findall(helper, check))
+    if not found:
+        raise Refusal(TASKS, place, "no requests-style call (raise_for_status); release not supported")
+    if helper.decorators:
+        raise Refusal(TASKS, place, "is decorated, so its callers may not get what it returns")
+    body = list(helper.body.body)
+    ending = body.pop().body if m.matches(body[-1], m.SimpleStatementLine(body=[m.Return()])) else []
+    checking = m.Expr(m.Call(func=check & m.Attribute(value=m.Name()), args=[]))
+    if found != 1 or not (body and m.matches(body[-1], m.SimpleStatementLine(body=[checking]))):
+        raise Refusal(TASKS, place, "expected one raise_for_status(), of a variable, as the last statement")
+    variable = body[-1].body[0].value.func.value.value
+    assignment = m.Assign(targets=[m.AssignTarget(target=m.Name(variable))], value=m.Call())
+    if bindings(helper)[variable] != 1 or not m.findall(helper, assignment):
+        raise Refusal(TASKS, place, f"{variable} is not bound once, to the answer of a request")
+    known = m.Return(value=None) | m.Return(value=m.Name("None") | m.Name(variable))
+    if len(m.findall(helper, m.Return())) != len(ending) or not all(m.matches(node, known) for node in ending):
+        raise Refusal(TASKS, place, f"returns something else than {variable}, or elsewhere than at its end")
+    return variable
+
+
+def describe_answer(docstring: str, newline: str, place: str) -> str:
+    """Let the text of a docstring in Google's style say what is returned; one without such sections stays as it is."""
+
+    def section(name: str) -> re.Match[str] | None:
+        # Its indentation; that of its contents; its contents, which are all that is indented further.
+        return re.search(rf"(?<=\n)([ \t]*){name}:\s*\n(\1[ \t]+)(\S.*(?:\s*\n\1[ \t]+\S.*)*)", docstring)
+
+    if "\n" not in docstring:
+        return docstring
+    arguments, returns = section("Args"), section("Returns")
+    mentions = re.findall(r"^[ \t]*:?returns?:", docstring, re.MULTILINE | re.IGNORECASE)
+    if mentions:
+        content = returns[3].rstrip() if returns and len(mentions) == 1 else ""
+        if content not in ("None", ANSWER_DESCRIPTION):
+            raise Refusal(TASKS, place, "its docstring says that it returns something else than None")
+        start, end, added = returns.start(3), returns.start(3) + len(content), ANSWER_DESCRIPTION
+    elif arguments:
+        start = end = arguments.start(3) + len(arguments[3].rstrip())
+        added = newline.join(["", "", f"{arguments[1]}Returns:", arguments[2] + ANSWER_DESCRIPTION])
+    else:
+        return docstring
+    return docstring[:start] + added + docstring[end:]
+
+
 def emit_after(module: cst.Module, success: Success) -> tuple[cst.Module, list[cst.CSTNode]]:
     """
-    Call the emitter right after the helper has succeeded and that has been logged.
+    Keep what the helper returns, and hand it to the emitter right after the helper has succeeded and that was logged.
 
     Returns:
-        The edited module and the statements that the call replaces.
+        The edited module and the statements of an event sent inline that the emitter's call replaces.
     """
     task = top_level_function(module, success.task)
     place = f"{success.task}()"
-    block, position, program = find_helper_call(module, task, success)
-    call = f"{success.emitter}({learner_variable(task, place)}, {program})"
-
+    block, position, program = find_helper_call(task, success)
     body = list(block.body)
+    body[position], answer = keep_answer(task, body[position], place)
+    arguments = f"{learner_variable(task, place)}, {program}"
+    call, earlier = f"{success.emitter}({arguments}, {answer})", f"{success.emitter}({arguments})"
+    new = cst.parse_statement(call, config=module.config_for_parsing)
+
     if position + 1 < len(body) and (called(body[position + 1]) or "").lower() in ("logger.info", "log.info"):
         position += 1
     start = position + 1
     mentions = names_outside_imports(module)
     if start < len(body) and called(body[start]) == success.emitter:
-        if module.code_for_node(body[start].body[0]) != call:
+        if module.code_for_node(body[start].body[0]) not in (call, earlier):
             raise Refusal(TASKS, place, f"calls the emitter in another way than {call}")
         emitted, inline = 1, []
     else:
@@ -201,9 +288,6 @@ def emit_after(module: cst.Module, success: Success) -> tuple[cst.Module, list[c
     # Without an event sent inline, not even an import of the signal (under another name, say) is expected.
     if (mentions[success.signal] != 1) if inline else names(module)[success.signal]:
         raise Refusal(TASKS, place, f"{success.signal} is sent in a way that this script does not know")
-    if emitted:
-        return module, []
-
     if inline and not is_bare(inline):
         what = "the event sent inline is not known to be without title, program_type, uuid, url and date: left to you"
         raise Refusal(TASKS, place, what)
@@ -211,23 +295,24 @@ def emit_after(module: cst.Module, success: Success) -> tuple[cst.Module, list[c
         variable = assignment.body[0].targets[0].target.value
         if names(task)[variable] != names(*inline)[variable]:
             raise Refusal(TASKS, place, f"{variable} is used elsewhere than in the event sent inline")
-    leading = [line for statement in inline for line in without_annotations(statement.leading_lines)]
-    new = cst.parse_statement(call, config=module.config_for_parsing).with_changes(leading_lines=leading)
-    body[start : start + len(inline)] = [new]
+    if emitted:
+        body[start] = body[start].with_changes(body=new.body)
+    else:
+        leading = [line for statement in inline for line in without_annotations(statement.leading_lines)]
+        body[start : start + len(inline)] = [new.with_changes(leading_lines=leading)]
     return module.deep_replace(block, block.with_changes(body=body)), inline
 
 
-def find_helper_call(module: cst.Module, task: cst.FunctionDef, success: Success) -> tuple[cst.IndentedBlock, int, str]:
+def find_helper_call(task: cst.FunctionDef, success: Success) -> tuple[cst.IndentedBlock, int, str]:
     """Return the block in which the task calls its helper, the position there, and the loop's variable."""
-    helper = top_level_function(module, success.helper)
-    if not m.findall(helper, m.Call(func=m.Attribute(attr=m.Name("raise_for_status")))):
-        raise Refusal(TASKS, f"{success.helper}()", "no requests-style call (raise_for_status); release not supported")
     place = f"{success.task}()"
+    call = m.Call(func=m.Name(success.helper))
+    kept = m.Assign(targets=[m.AssignTarget(target=m.Name())], value=call)
     found = [
         (block, position, loop)
         for block, loop in blocks(task)
         for position, statement in enumerate(block.body)
-        if loop and called(statement) == success.helper
+        if loop and m.matches(statement, m.SimpleStatementLine(body=[m.Expr(call) | kept]))
     ]
     if len(found) != 1 or names_outside_imports(task)[success.helper] != 1:
         raise Refusal(TASKS, place, f"expected one call of {success.helper}() in a for-loop, found {len(found)}")
@@ -236,6 +321,23 @@ def find_helper_call(module: cst.Module, task: cst.FunctionDef, success: Success
     if not any(m.matches(loop.target, m.Name()) and value.deep_equals(loop.target) for value in arguments):
         raise Refusal(TASKS, place, f"{success.helper}() is not called with the variable of the loop around it")
     return block, position, loop.target.value
+
+
+def keep_answer(
+    task: cst.FunctionDef, statement: cst.SimpleStatementLine, place: str
+) -> tuple[cst.SimpleStatementLine, str]:
+    """Return the statement that calls the helper, assigning what that returns, and the variable assigned to."""
+    node = statement.body[0]
+    if isinstance(node, cst.Assign):
+        variable = node.targets[0].target.value
+        if bindings(task)[variable] != 1:
+            raise Refusal(TASKS, place, f"{variable}, which keeps what the helper returns, is bound elsewhere too")
+        return statement, variable
+    if ANSWER_VARIABLE in variables(task):
+        raise Refusal(TASKS, place, f"{ANSWER_VARIABLE} is used already, for something else than the helper's answer")
+    target = cst.AssignTarget(target=cst.Name(ANSWER_VARIABLE))
+    assignment = cst.Assign(targets=[target], value=node.value, semicolon=node.semicolon)
+    return statement.with_changes(body=[assignment]), ANSWER_VARIABLE
 
 
 def learner_variable(task: cst.FunctionDef, place: str) -> str:
@@ -335,24 +437,53 @@ def import_emitters(module: cst.Module) -> cst.Module:
         if source != EVENTS_MODULE or present[0].relative or sorted(aliases) != [(name, None) for name in EMITTERS]:
             raise Refusal(TASKS, "imports", f"the emitter is imported in another way than {code!r}")
         return module
+    return add_import(module, code)
 
+
+def import_response(module: cst.Module) -> cst.Module:
+    """Import the class that a helper's annotation names, unless that is done."""
+    code = "from requests import Response"
+    present = [statement.body[0] for statement in module.body if imported_from(statement) == "requests"]
+    wanted = m.ImportAlias(name=m.Name("Response"), asname=None)
+    imported = sum(len(m.findall(node, wanted)) for node in present)
+    if bindings(*module.body)["Response"] != imported:
+        raise Refusal(TASKS, "imports", f"Response is bound in another way than {code!r}")
+    if present and not imported:
+        # A second line for the same module would not be the platform's import order.
+        raise Refusal(TASKS, "imports", f"requests is imported from in another way than {code!r}")
+    return module if imported else add_import(module, code)
+
+
+def add_import(module: cst.Module, code: str) -> cst.Module:
+    """Add a ``from ... import`` at its place in its group of the imports at the top."""
+    new = cst.parse_statement(code, config=module.config_for_parsing)
+    own = imported_from(new)
     body = list(module.body)
-    first_party = {}
+    group = {}
     for position, statement in enumerate(body):
         source = imported_from(statement)
-        if source and source.partition(".")[0] in FIRST_PARTY:
-            first_party[position] = source
+        if source and group_of(source) == group_of(own):
+            group[position] = source
         elif not m.matches(statement, m.SimpleStatementLine(body=[m.Import() | m.ImportFrom() | m.Expr()])):
             break  # The imports at the top end here.
-    if not first_party:
-        raise Refusal(TASKS, "imports", f"no import from {', '.join(FIRST_PARTY)} at the top")
-    new = cst.parse_statement(code, config=module.config_for_parsing)
-    smaller = [position for position, source in first_party.items() if source < EVENTS_MODULE]
+    if not group:
+        raise Refusal(TASKS, "imports", f"no {group_of(own)} import at the top, for {code!r} to stand with")
+    smaller = [position for position, source in group.items() if source < own]
     if smaller:
         body.insert(smaller[-1] + 1, new)
     else:
-        insert_before(body, min(first_party), new)
+        insert_before(body, min(group), new)
     return module.with_changes(body=body)
+
+
+def group_of(source: str) -> str:
+    """Return the group of imports that a module belongs to."""
+    package = source.partition(".")[0]
+    if package in FIRST_PARTY:
+        return "first-party"
+    if not package:
+        return "relative"
+    return "standard-library" if package in sys.stdlib_module_names else "third-party"
 
 
 # lms/envs/common.py

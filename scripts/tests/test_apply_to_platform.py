@@ -231,6 +231,11 @@ def test_unknown_shapes_are_refused_as_a_whole(change, make_checkout, capsys, op
     root = make_checkout(tasks="o1")
     assert_refused(root, capsys, rf"{TASKS}: award_program_certificate\(\): no requests-style call", *options)
 
+    chained = (FIXTURES / "tasks_o2.py.txt").read_text().replace("\n    response.raise_for", ".raise_for")
+    write_file(root, TASKS, chained.encode())
+    commit(root)
+    assert_refused(root, capsys, rf"{TASKS}: award_program_certificate\(\): expected one raise_for_status", *options)
+
     write_file(root, TASKS, b"print 'x'\n")
     commit(root)
     assert_refused(root, capsys, f"{TASKS}: whole file: not valid Python", *options)
@@ -296,6 +301,25 @@ def test_an_earlier_version_of_a_new_file_is_replaced(change, make_checkout, cap
     assert apply_to_platform.main([str(root)]) == 0
     assert f"changed {HOW_TO}" in capfdbinary.readouterr().out.decode()
     assert (root / HOW_TO).read_bytes() == (change / HOW_TO).read_bytes()
+
+
+def test_an_earlier_version_of_an_edit_is_brought_up_to_date(change, make_checkout, capsys):
+    root = make_checkout()
+    assert apply_to_platform.main([str(root)]) == 0
+    commit(root)
+    capsys.readouterr()
+    applied = tree(root)
+    text = (root / TASKS).read_text()
+    for new, old in ((", response)\n", ")\n"), (" response = award_", " award_"), ("    return response\n", "")):
+        assert new in text
+        text = text.replace(new, old)
+    write_file(root, TASKS, text.encode())
+    commit(root)
+
+    assert apply_to_platform.main([str(root)]) == 0
+
+    assert capsys.readouterr().out == f"changed {TASKS}\n"
+    assert tree(root) == applied
 
 
 @pytest.mark.parametrize("link", [TASKS, "openedx/core/djangoapps", "docs", HOW_TO])
@@ -366,15 +390,18 @@ def without_the_change(root, files, edits):
     """Take the change out of a copy of this repository."""
     for path in files:
         (root / path).unlink()
-    for path, pattern in (
-        (TASKS, r"^.*emit_program_certificate_.*\n"),
-        (SETTINGS, r'^    "org\.openedx\.learning\.program\.certificate\.[a-z]+\.v1": \{\n(?: {5,}.*\n)*    \},\n'),
-        (APPS, r"checks, "),
+    entry = r'^    "org\.openedx\.learning\.program\.certificate\.[a-z]+\.v1": \{\n(?: {5,}.*\n)*    \},\n'
+    for path, pattern, count in (
+        (TASKS, r"^.*emit_program_certificate_.*\n", 3),
+        (TASKS, r"(?<=    )response = (?=(award|revoke)_program_certificate\()", 2),
+        (TASKS, r"^    Returns:\n        requests\.Response: What Credentials answered\.\n\n", 2),
+        (TASKS, r"^    return response\n", 2),
+        (SETTINGS, entry, 2),
+        (APPS, r"checks, ", 1),
     ):
         if path in edits:
-            text = (root / path).read_text()
-            stripped, count = re.subn(pattern, "", text, flags=re.MULTILINE)
-            assert count == {TASKS: 3, SETTINGS: 2, APPS: 1}[path]
+            stripped, found = re.subn(pattern, "", (root / path).read_text(), flags=re.MULTILINE)
+            assert found == count, pattern
             (root / path).write_text(stripped)
 
 

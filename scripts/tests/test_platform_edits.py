@@ -4,6 +4,8 @@ The edits of the platform's own files, on files written in each of the shapes th
 
 import builtins
 import difflib
+import functools
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +13,22 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
-from platform_edits import APPS, EVENT_TYPES, PROGRAMS, SETTINGS, Refusal, edit_apps, edit_settings, edit_tasks, parse
+from platform_edits import (
+    APPS,
+    EVENT_TYPES,
+    PROGRAMS,
+    SETTINGS,
+    TASKS,
+    Refusal,
+    edit_apps,
+    edit_settings,
+    edit_tasks,
+    parse,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures"
-OWN_SETTINGS = Path(__file__).resolve().parent.parent.parent / SETTINGS
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+OWN_SETTINGS = REPOSITORY / SETTINGS
 
 TASK_SHAPES = ("a", "b", "c", "o2")
 SETTINGS_SHAPES = ("s1", "s2", "s3", "s4")
@@ -24,10 +38,31 @@ IMPORT = (
     "from openedx.core.djangoapps.programs.events import"
     " emit_program_certificate_awarded, emit_program_certificate_revoked\n"
 )
+HTTP_ERROR = "from requests.exceptions import HTTPError\n"
+RESPONSE_IMPORT = "from requests import Response\n"
 AWARDED_LOG = '            LOGGER.info(f"Awarded program certificate to user {student.id} in program {program_uuid}")\n'
-AWARDED_CALL = "            emit_program_certificate_awarded(student, program_uuid)\n"
-REVOKED_CALL = "            emit_program_certificate_revoked(student, program_uuid)\n"
+AWARDED_CALL = "            emit_program_certificate_awarded(student, program_uuid, response)\n"
+EARLIER_AWARDED_CALL = "            emit_program_certificate_awarded(student, program_uuid)\n"
+REVOKED_CALL = "            emit_program_certificate_revoked(student, program_uuid, response)\n"
 AWARD_HELPER_CALL = "            award_program_certificate(client, student, program_uuid)\n"
+REVOKE_HELPER_CALL = "            revoke_program_certificate(client, username, program_uuid)\n"
+KEPT_AWARD = f"            response = {AWARD_HELPER_CALL.strip()}\n"
+KEPT_REVOCATION = f"            response = {REVOKE_HELPER_CALL.strip()}\n"
+NONE = "        None\n"
+DESCRIPTION = "        requests.Response: What Credentials answered.\n"
+CHECK = "    response.raise_for_status()\n"
+RETURN = "    return response\n"
+# All that shape A gets and loses.
+ADDED_TO_A = [
+    IMPORT, *[DESCRIPTION, RETURN] * 2, KEPT_AWARD, AWARDED_CALL, KEPT_REVOCATION, REVOKED_CALL,
+]  # fmt: skip
+REMOVED_FROM_A = [NONE, NONE, AWARD_HELPER_CALL, REVOKE_HELPER_CALL]
+
+SUCCESSES = (
+    ("award_program_certificates", "award_program_certificate", "awarded"),
+    ("revoke_program_certificates", "revoke_program_certificate", "revoked"),
+)
+HELPERS = [helper for _task, helper, _word in SUCCESSES]
 
 
 def fixture(name):
@@ -40,6 +75,14 @@ def replaced(text, old, new, count=1):
     return text.replace(old, new)
 
 
+def replaced_in(function, text, old, new):
+    """Replace text that one function of a module has once."""
+    start = text.index(f"def {function}(")
+    code, gap, rest = text[start:].partition("\n\n\n")
+    return text[:start] + replaced(code + gap, old, new) + rest
+
+
+@functools.cache  # Many tests compare with the same edited fixture.
 def tasks(text):
     return edit_tasks(parse("tasks.py", text.encode())).bytes.decode()
 
@@ -91,8 +134,12 @@ class FakeHTTPError(Exception):
 
 
 def run_task(text, task, helper):
-    """Run one task of an edited module for four programs; Credentials knows the second not, and fails at the third."""
-    calls = []
+    """
+    Run one task of an edited module for four programs; Credentials knows the second not, and fails at the third.
+
+    Of each call of the emitter is noted whether it got the learner, and the very object that the helper returned.
+    """
+    calls, answers = [], {}
     student = mock.MagicMock(id=7, username="ada")
     users = mock.MagicMock(DoesNotExist=type("DoesNotExist", (Exception,), {}))
     users.objects.get.return_value = student
@@ -106,6 +153,14 @@ def run_task(text, task, helper):
         failure = {"p2": FakeHTTPError(), "p3": ValueError()}.get(program_uuid)
         if failure:
             raise failure
+        answers[program_uuid] = object()
+        return answers[program_uuid]
+
+    def emitter(word):
+        def emit(user, uuid, response):
+            calls.append((word, user is student, uuid, response is answers[uuid]))
+
+        return emit
 
     namespace = execute(
         text,
@@ -118,8 +173,8 @@ def run_task(text, task, helper):
         ProgramProgressMeter=lambda _student: SimpleNamespace(
             completed_programs_with_available_dates=dict.fromkeys(["p1", "p2", "p3", "p4"])
         ),
-        emit_program_certificate_awarded=lambda user, uuid: calls.append(("awarded", user is student, uuid)),
-        emit_program_certificate_revoked=lambda user, uuid: calls.append(("revoked", user is student, uuid)),
+        emit_program_certificate_awarded=emitter("awarded"),
+        emit_program_certificate_revoked=emitter("revoked"),
         **signals,
     )
     namespace[helper] = fake_helper
@@ -130,6 +185,31 @@ def run_task(text, task, helper):
     return calls
 
 
+def run_helper(text, helper, refused=False):
+    """Run one helper of a module; return what it returns, what Credentials answered, and the module."""
+    namespace = execute(text, get_credentials_api_base_url=lambda: "https://credentials.example/api", Response=Answer)
+    client = mock.MagicMock()
+    client.post.return_value = Answer(refused)
+    arguments = dict.fromkeys(inspect.signature(namespace[helper]).parameters, mock.MagicMock()) | {"client": client}
+    returned = namespace[helper](**arguments)
+    client.post.assert_called_once_with("https://credentials.example/api/credentials/", json=mock.ANY)
+    assert client.post.return_value.checked
+    return returned, client.post.return_value, namespace
+
+
+class Answer:
+    """A response of which nothing may be read but whether it is an error."""
+
+    def __init__(self, refused):
+        self.refused = refused
+        self.checked = False
+
+    def raise_for_status(self):
+        self.checked = True
+        if self.refused:
+            raise FakeHTTPError
+
+
 # programs/tasks.py
 
 
@@ -138,18 +218,30 @@ def run_task(text, task, helper):
 def test_tasks_emit_after_each_success_and_only_then(shape, newline):
     edited = tasks(fixture(f"tasks_{shape}").replace("\n", newline))
 
-    for task, helper, word in (
-        ("award_program_certificates", "award_program_certificate", "awarded"),
-        ("revoke_program_certificates", "revoke_program_certificate", "revoked"),
-    ):
+    for task, helper, word in SUCCESSES:
         assert run_task(edited, task, helper) == [
             (helper, "p1"),
-            (word, True, "p1"),
+            (word, True, "p1", True),
             (helper, "p2"),
             (helper, "p3"),
             (helper, "p4"),
-            (word, True, "p4"),
+            (word, True, "p4", True),
         ]
+
+
+@pytest.mark.parametrize("helper", HELPERS)
+@pytest.mark.parametrize("newline", NEWLINES)
+@pytest.mark.parametrize("shape", TASK_SHAPES)
+def test_helpers_return_what_credentials_answered(shape, newline, helper):
+    source = fixture(f"tasks_{shape}").replace("\n", newline)
+    returned, _answer, _module = run_helper(source, helper)
+    assert returned is None
+
+    returned, answer, _module = run_helper(tasks(source), helper)
+
+    assert returned is answer
+    with pytest.raises(FakeHTTPError):
+        run_helper(tasks(source), helper, refused=True)
 
 
 @pytest.mark.parametrize("shape", TASK_SHAPES)
@@ -164,29 +256,43 @@ def test_tasks_are_edited_once(shape, newline):
     assert tasks(edited) == edited
 
 
+def test_the_tasks_of_this_repository_stay_as_they_are():
+    source = (REPOSITORY / TASKS).read_text()
+    assert "emit_program_certificate_awarded(student, program_uuid, response)" in source
+    assert tasks(source) == source
+
+
 @pytest.mark.parametrize("newline", NEWLINES)
-def test_shape_a_gets_three_lines(newline):
+def test_shape_a_keeps_every_other_line(newline):
     source = fixture("tasks_a").replace("\n", newline)
     added, removed = changed_lines(source, tasks(source))
-    assert added == [line.replace("\n", newline) for line in (IMPORT, AWARDED_CALL, REVOKED_CALL)]
-    assert removed == []
+    assert added == [line.replace("\n", newline) for line in ADDED_TO_A]
+    assert removed == [line.replace("\n", newline) for line in REMOVED_FROM_A]
 
 
 def test_shape_a_has_them_at_their_places():
     edited = tasks(fixture("tasks_a"))
-    assert f"{AWARD_HELPER_CALL}{AWARDED_LOG}{AWARDED_CALL}        except HTTPError" in edited
+    assert f"{KEPT_AWARD}{AWARDED_LOG}{AWARDED_CALL}        except HTTPError" in edited
     assert f"{IMPORT}from openedx.core.djangoapps.programs.utils import ProgramProgressMeter\n" in edited
+    assert edited.count(f'    Returns:\n{DESCRIPTION}    """\n') == 2
+    assert edited.count(f"{CHECK}{RETURN}\n\n") == 2
 
 
-def test_shape_o2_gets_three_lines():
+def test_shape_o2_keeps_every_other_line():
     source = fixture("tasks_o2")
     added, removed = changed_lines(source, tasks(source))
+    award = "award_program_certificate(credentials_client, student, uuid, visible_date)\n"
+    revoke = "revoke_program_certificate(credentials_client, username, program_uuid)\n"
     assert added == [
         IMPORT,
-        "            emit_program_certificate_awarded(student, uuid)\n",
-        "            emit_program_certificate_revoked(learner, program_uuid)\n",
+        RETURN,
+        f"            response = {award}",
+        "            emit_program_certificate_awarded(student, uuid, response)\n",
+        RETURN,
+        f"            response = {revoke}",
+        "            emit_program_certificate_revoked(learner, program_uuid, response)\n",
     ]
-    assert removed == []
+    assert removed == [f"            {award}", f"            {revoke}"]
 
 
 def test_shape_b_becomes_shape_a():
@@ -201,11 +307,13 @@ def test_shape_c_loses_its_inline_events_and_their_imports():
     source = fixture("tasks_c")
     edited = tasks(source)
     added, removed = changed_lines(source, edited)
-    assert added == [IMPORT, AWARDED_CALL, REVOKED_CALL]
+    signature = "def award_program_certificate(client, user, program_uuid) -> {}:\n"
+    assert added == [RESPONSE_IMPORT, IMPORT, signature.format("Response"), *ADDED_TO_A[1:]]
     assert "openedx_events" not in edited
     assert "event_implemented_name" not in edited
-    # 6 + 1 lines of imports, and for each event 2 of annotations and 17 of code.
-    assert len(removed) == 7 + 2 * 19
+    assert set(removed) > {signature.format("None"), *REMOVED_FROM_A}
+    # 6 + 1 lines of imports, and for each event 2 of annotations and 17 of code; and what is replaced.
+    assert len(removed) == 7 + 2 * 19 + 1 + len(REMOVED_FROM_A)
 
 
 def with_variables(source):
@@ -327,8 +435,10 @@ def test_the_blank_line_between_two_groups_of_imports_stays():
 
 def test_comments_stay_where_they_are():
     source = replaced(fixture("tasks_a"), AWARDED_LOG, f"            # Operators look for this.\n{AWARDED_LOG}")
-    source = replaced(source, AWARD_HELPER_CALL, f"{AWARD_HELPER_CALL.rstrip()}  # may raise\n")
-    assert changed_lines(source, tasks(source)) == ([IMPORT, AWARDED_CALL, REVOKED_CALL], [])
+    source = replaced(source, AWARD_HELPER_CALL, f"            # Ask.\n{AWARD_HELPER_CALL.rstrip()};  # may raise\n")
+    edited = tasks(source)
+    assert f"            # Ask.\n{KEPT_AWARD.rstrip()};  # may raise\n            # Operators" in edited
+    assert replaced(edited, ";  # may raise\n", "\n") == tasks(replaced(source, ";  # may raise\n", "\n"))
 
     annotation = "            # .. event_implemented_name: PROGRAM_CERTIFICATE_AWARDED\n"
     comment = "\n            # Tell the others.\n"
@@ -338,7 +448,7 @@ def test_comments_stay_where_they_are():
 
 def test_without_a_success_log_the_call_follows_the_helper():
     source = replaced(fixture("tasks_a"), AWARDED_LOG, "")
-    assert f"{AWARD_HELPER_CALL}{AWARDED_CALL}" in tasks(source)
+    assert f"{KEPT_AWARD}{AWARDED_CALL}" in tasks(source)
 
 
 def test_the_import_comes_first_among_greater_ones():
@@ -363,13 +473,14 @@ def test_only_the_missing_call_is_added():
         ("a", "def revoke_program_certificates(", "def revoke(", r"revoke_program_certificates\(\): .* found 0"),
         ("a", "def award_program_certificate(", "def award(", r"award_program_certificate\(\): .* found 0"),
         ("a", AWARD_HELPER_CALL, AWARD_HELPER_CALL * 2, "expected one call of .* found 2"),
-        ("a", AWARD_HELPER_CALL, f"            done ={AWARD_HELPER_CALL[11:]}", "expected one call of .* found 0"),
+        ("a", AWARD_HELPER_CALL, KEPT_AWARD + AWARD_HELPER_CALL, "expected one call of .* found 2"),
+        ("a", AWARD_HELPER_CALL, f"{AWARD_HELPER_CALL}            done = award_program_certificate\n", "found 1"),
         ("a", "award_program_certificate(client, student, program_uuid)\n", "pass\n", "expected one call .* found 0"),
         ("a", "(client, student, program_uuid)\n", "(client, student, uuid)\n", "the variable of the loop"),
         ("a", "for program_uuid in sorted(completed(student)):", "while program_uuid := next(completed):", "found 0"),
         ("a", "for program_uuid in sorted(completed(student)):", "for program_uuid, _ in []:", "variable of the loop"),
         ("a", AWARDED_LOG, f"{AWARDED_LOG}            emit_program_certificate_awarded(student, 1)\n", "another way"),
-        ("a", AWARDED_LOG, f"            if 1:\n    {AWARDED_CALL}{AWARDED_LOG}", "elsewhere than right after"),
+        ("a", AWARDED_LOG, f"            if 1:\n    {EARLIER_AWARDED_CALL}{AWARDED_LOG}", "elsewhere than right after"),
         ("b", "            PROGRAM_CERTIFICATE_AWARDED.send_event(\n",
          "            if True: PROGRAM_CERTIFICATE_AWARDED.send_event(\n", "sent in a way"),
         ("b", '            PROGRAM_CERTIFICATE_AWARDED.send_event(\n',
@@ -379,7 +490,7 @@ def test_only_the_missing_call_is_added():
         ("a", "from requests.exceptions import HTTPError\n", "from requests.exceptions import HTTPError\n"
          "from x import PROGRAM_CERTIFICATE_AWARDED as AWARDED\n", "sent in a way"),
         ("a", "LOGGER = get", "from .events import emit_program_certificate_awarded\nLOGGER = get", "another way"),
-        ("a", "from typing", "PATH = 1\nfrom typing", "no import from common, lms"),
+        ("a", "from typing", "PATH = 1\nfrom typing", "no first-party import at the top"),
     ],
 )  # fmt: skip
 def test_other_shapes_of_the_tasks_are_refused(shape, old, new, message):
@@ -392,7 +503,7 @@ def test_other_shapes_of_the_tasks_are_refused(shape, old, new, message):
 def test_a_learner_who_is_filtered_for_is_found():
     lookup = "student = User.objects.get(username=username)"
     source = replaced(fixture("tasks_a"), lookup, "student = User.objects.filter(username=username).first()", 2)
-    assert changed_lines(source, tasks(source)) == ([IMPORT, AWARDED_CALL, REVOKED_CALL], [])
+    assert changed_lines(source, tasks(source)) == (ADDED_TO_A, REMOVED_FROM_A)
 
 
 def test_a_learner_who_is_looked_up_in_another_way_is_refused():
@@ -453,12 +564,409 @@ def test_what_is_only_named_like_the_learner_variable_is_no_obstacle():
         "    failed[student] = 2\n    client"
     )
     source = replaced(fixture("tasks_a"), "    failed = []\n    client", lines)
-    assert changed_lines(source, tasks(source)) == ([IMPORT, AWARDED_CALL, REVOKED_CALL], [])
+    assert changed_lines(source, tasks(source)) == (ADDED_TO_A, REMOVED_FROM_A)
 
 
 def test_a_slumber_client_is_refused():
     with pytest.raises(Refusal, match=r"award_program_certificate\(\): no requests-style call"):
         tasks(fixture("tasks_o1"))
+
+
+# The earlier version of the change
+
+
+def earlier_version(shape):
+    """Return a shape as the change's first version left it: the helpers return nothing, the emitter takes two."""
+    text = tasks(fixture(f"tasks_{shape}"))
+    text = replaced(text, ", response)\n", ")\n", 2)
+    text = replaced(text, " response = award_program_certificate(", " award_program_certificate(")
+    text = replaced(text, " response = revoke_program_certificate(", " revoke_program_certificate(")
+    text = replaced(text, RETURN, "", 2).replace(DESCRIPTION, NONE)
+    return text.replace(RESPONSE_IMPORT, "").replace("-> Response:", "-> None:")
+
+
+@pytest.mark.parametrize("newline", NEWLINES)
+@pytest.mark.parametrize("shape", TASK_SHAPES)
+def test_the_earlier_version_is_brought_up_to_date(shape, newline):
+    source = earlier_version(shape).replace("\n", newline)
+    assert tasks(source) == tasks(fixture(f"tasks_{shape}")).replace("\n", newline)
+
+
+def test_the_earlier_version_is_what_it_was():
+    added, removed = changed_lines(fixture("tasks_a"), earlier_version("a"))
+    assert added == [IMPORT, EARLIER_AWARDED_CALL, EARLIER_AWARDED_CALL.replace("awarded", "revoked")]
+    assert removed == []
+
+
+def test_only_what_is_of_the_earlier_version_is_brought_up_to_date():
+    edited = tasks(fixture("tasks_c"))
+    assert tasks(replaced(edited, AWARDED_CALL, EARLIER_AWARDED_CALL)) == edited
+    assert tasks(replaced_in("revoke_program_certificate", edited, RETURN, "")) == edited
+    assert tasks(replaced_in("revoke_program_certificates", edited, ", response)", ")")) == edited
+
+
+def test_comments_at_a_call_of_the_earlier_version_stay():
+    comments = f"            # Tell the others.\n{EARLIER_AWARDED_CALL.rstrip()}  # never raises\n"
+    source = replaced(earlier_version("a"), EARLIER_AWARDED_CALL, comments)
+    expected = f"            # Tell the others.\n{AWARDED_CALL.rstrip()}  # never raises\n"
+    assert tasks(source) == replaced(tasks(fixture("tasks_a")), AWARDED_CALL, expected)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "student",
+        "user, program_uuid",
+        "student, program_uuid, answer",
+        "student, program_uuid, time=NOW",
+        "student, program_uuid, response=response",
+        "student, program_uuid, response, time=NOW",
+    ],
+)
+def test_a_call_of_the_emitter_with_other_arguments_is_refused(arguments):
+    source = replaced(tasks(fixture("tasks_a")), "awarded(student, program_uuid, response)", f"awarded({arguments})")
+    message = (
+        r"award_program_certificates\(\): calls the emitter in another way than .*\(student, program_uuid, response\)$"
+    )
+    with pytest.raises(Refusal, match=message):
+        tasks(source)
+
+
+# What the task keeps
+
+
+def test_a_variable_that_keeps_the_answer_already_is_used():
+    kept = f"            answer = {AWARD_HELPER_CALL.strip()}  # kept\n"
+    use = "            LOGGER.debug(answer)\n"
+    source = replaced(fixture("tasks_a"), AWARD_HELPER_CALL, kept)
+    source = replaced(source, AWARDED_LOG, AWARDED_LOG + use)
+    edited = tasks(source)
+    assert (
+        f"{kept}{AWARDED_LOG}            emit_program_certificate_awarded(student, program_uuid, answer)\n{use}"
+        in edited
+    )
+    assert tasks(edited) == edited
+    assert ("awarded", True, "p1", True) in run_task(edited, *SUCCESSES[0][:2])
+
+
+@pytest.mark.parametrize("variable", ["program_uuid", "failed", "student"])
+def test_a_variable_that_keeps_something_else_too_is_refused(variable):
+    source = replaced(fixture("tasks_a"), AWARD_HELPER_CALL, f"            {variable} = {AWARD_HELPER_CALL.strip()}\n")
+    with pytest.raises(Refusal, match=rf"award_program_certificates\(\): {variable}, .* is bound elsewhere too"):
+        tasks(source)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "done = also = {}",
+        "done, = {}",
+        "done: bool = {}",
+        "done += {}",
+        "self.done = {}",
+        "done[0] = {}",
+        "done = not {}",
+        "done = {}.ok",
+        "done = {}; print(done)",
+        "print(done := {})",
+        "{}.close()",
+        "{}(1)",
+        "self.{}",
+        "if {}: pass",
+    ],
+)
+def test_another_form_of_the_call_is_refused(statement):
+    call = f"            {statement.format(AWARD_HELPER_CALL.strip())}\n"
+    source = replaced(fixture("tasks_a"), AWARD_HELPER_CALL, call)
+    compile(source, "variant.py", "exec")
+    with pytest.raises(Refusal, match=r"award_program_certificates\(\): expected one call of .* found 0"):
+        tasks(source)
+
+
+def test_a_call_over_several_lines_keeps_them():
+    lines = "award_program_certificate(  # ask\n                client, student, program_uuid\n            )\n"
+    edited = tasks(replaced(fixture("tasks_a"), AWARD_HELPER_CALL, f"            {lines}"))
+    assert edited == replaced(tasks(fixture("tasks_a")), KEPT_AWARD, f"            response = {lines}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "response = 1",
+        "print(response)",
+        "print(f'{response}')",
+        "print(response=response)",
+        "response.failed = 1",
+        "for response in failed: pass",
+        "from somewhere import response",
+        "def find():\n        return response",
+        "def find(response): pass",
+        "try: pass\n    except OSError as response: pass",
+    ],
+)
+def test_a_task_that_uses_the_variable_already_is_refused(line):
+    source = replaced_in("revoke_program_certificates", fixture("tasks_a"), "    failed = []\n", f"    {line}\n")
+    compile(source, "variant.py", "exec")
+    with pytest.raises(Refusal, match=r"tasks.py: revoke_program_certificates\(\): response is used already"):
+        tasks(source)
+
+
+def test_what_is_only_named_like_the_variable_is_no_obstacle():
+    source = fixture("tasks_a")
+    assert "exc.response.status_code" in source
+    source = replaced(source, "    failed = []\n    client", "    failed = []\n    print(response=1)\n    client")
+    assert changed_lines(source, tasks(source)) == (ADDED_TO_A, REMOVED_FROM_A)
+
+
+# The helpers
+
+
+SMALL_HELPER = "def {}(client, user, program_uuid):\n    response = client.post(1)\n" + CHECK
+
+
+def with_helper(helper, code):
+    """Give shape A a helper with that code."""
+    head, _def, tail = fixture("tasks_a").partition(f"def {helper}(")
+    _old, _gap, rest = tail.partition("\n\n\n")
+    return f"{head}{code}\n\n{rest}"
+
+
+@pytest.mark.parametrize("helper", HELPERS)
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (CHECK, "", "no requests-style call"),
+        (f"response = client.post(1)\n{CHECK}", "client.post(1).raise_for_status()\n", "expected one raise_for_status"),
+        (f"\n    response = client.post(1)\n{CHECK}", " client.raise_for_status()\n", "expected one raise_for_status"),
+        (CHECK, f"{CHECK}    print(1)\n", "expected one raise_for_status"),
+        (CHECK, f"    if response:\n    {CHECK}", "expected one raise_for_status"),
+        (CHECK, f"{CHECK}{CHECK}", "expected one raise_for_status"),
+        (CHECK, f"    response.raise_for_status\n{CHECK}", "expected one raise_for_status"),
+        (CHECK, "    response.raise_for_status(1)\n", "expected one raise_for_status"),
+        (CHECK, "    checked = response.raise_for_status()\n", "expected one raise_for_status"),
+        (CHECK, "    return response.raise_for_status()\n", "expected one raise_for_status"),
+        (CHECK, "    response.raise_for_status(); return response\n", "expected one raise_for_status"),
+        (CHECK, "    response.first.raise_for_status()\n", "expected one raise_for_status"),
+        (CHECK, f"{CHECK}{RETURN}{RETURN}", "expected one raise_for_status"),
+        (CHECK, f"    response = wrap(response)\n{CHECK}", "response is not bound once"),
+        (CHECK, f"    del response\n{CHECK}", "response is not bound once"),
+        (CHECK, f"    print(response := 1)\n{CHECK}", "response is not bound once"),
+        ("response = client", "response = None or client", "response is not bound once"),
+        ("response = client", "response = answer = client", "response is not bound once"),
+        ("response = client", "response: object = client", "response is not bound once"),
+        (CHECK, "    client.raise_for_status()\n", "client is not bound once"),
+        (CHECK, f"{CHECK}    return True\n", "returns something else than response"),
+        (CHECK, f"{CHECK}    return client\n", "returns something else than response"),
+        (CHECK, f"{CHECK}    return response.ok\n", "returns something else than response"),
+        (CHECK, f"    if not response:\n        return False\n{CHECK}", "returns something else than response"),
+        (CHECK, f"    if not response:\n        return\n{CHECK}", "elsewhere than at its end"),
+        (CHECK, f"    if not response:\n        return response\n{CHECK}{RETURN}", "elsewhere than at its end"),
+        ("def ", "@quiet\ndef ", "is decorated"),
+    ],
+)  # fmt: skip
+def test_other_helpers_are_refused(helper, old, new, message):
+    code = SMALL_HELPER.format(helper)
+    assert RETURN in tasks(with_helper(helper, code))
+    source = with_helper(helper, replaced(code, old, new))
+    compile(source, "variant.py", "exec")
+    with pytest.raises(Refusal, match=rf"tasks.py: {helper}\(\): .*{message}"):
+        tasks(source)
+
+
+@pytest.mark.parametrize("code", ["return", "return None", "return (None)"])
+def test_a_return_of_nothing_becomes_one_of_the_answer(code):
+    ending = f"{CHECK}    # Done.\n    {code}  # nothing\n"
+    source = replaced_in("award_program_certificate", fixture("tasks_a"), CHECK, ending)
+    edited = tasks(source)
+    expected = ending.replace(code, "return response")
+    assert edited == replaced_in("award_program_certificate", tasks(fixture("tasks_a")), CHECK + RETURN, expected)
+    returned, answer, _module = run_helper(edited, "award_program_certificate")
+    assert returned is answer
+
+
+def test_comments_around_the_check_stay():
+    ending = f"    # Or else.\n{CHECK.rstrip()}  # raises\n    # That was it.\n"
+    source = replaced_in("award_program_certificate", fixture("tasks_a"), CHECK, ending)
+    assert f"    # Or else.\n{CHECK.rstrip()}  # raises\n{RETURN}    # That was it.\n" in tasks(source)
+
+
+def test_a_helper_may_be_the_last_function_and_call_the_response_otherwise():
+    helper = SMALL_HELPER.format(HELPERS[0]).replace("response", "answer").rstrip("\n")
+    source = f"{with_helper(HELPERS[0], '')}\n\n{helper}"
+    assert tasks(source).endswith(f"\n\n\n{helper}\n    return answer")
+
+
+def test_a_helper_that_returns_the_answer_stays_as_it_is():
+    docstring = '    """\n    Ask.\n\n    Returns:\n        The answer.\n    """\n'
+    helper = SMALL_HELPER.format(HELPERS[0]).replace("):\n", f') -> "Answer":\n{docstring}') + RETURN
+    assert helper in tasks(with_helper(HELPERS[0], helper))
+
+
+# What is said about the helpers: the annotation
+
+
+@pytest.mark.parametrize("newline", NEWLINES)
+@pytest.mark.parametrize("annotation", ["None", '"None"', "'None'"])
+def test_an_annotation_follows(annotation, newline):
+    source = replaced(fixture("tasks_c"), "-> None:", f"-> {annotation}:").replace("\n", newline)
+    edited = tasks(source)
+    imports = RESPONSE_IMPORT + HTTP_ERROR
+    assert f"{imports}\nfrom openedx".replace("\n", newline) in edited
+    assert "def award_program_certificate(client, user, program_uuid) -> Response:" in edited
+    assert "def revoke_program_certificate(client, username, program_uuid):" in edited
+    _returned, _answer, module = run_helper(edited, "award_program_certificate")
+    assert module["award_program_certificate"].__annotations__ == {"return": Answer}
+
+
+def test_two_annotations_need_one_import():
+    source = replaced(fixture("tasks_c"), "username, program_uuid):\n", "username, program_uuid) -> None:\n")
+    edited = tasks(source)
+    assert edited.count(RESPONSE_IMPORT) == 1
+    assert edited.count("-> Response:") == 2
+    assert_clean(edited)
+    assert tasks(edited) == edited
+
+
+def test_without_an_annotation_none_is_added():
+    edited = tasks(fixture("tasks_b"))
+    assert "-> Response" not in edited
+    assert RESPONSE_IMPORT not in edited
+
+
+@pytest.mark.parametrize(
+    "imported",
+    [
+        RESPONSE_IMPORT,
+        "from requests import Response, Session  # noqa: F401\n",
+        "from requests import (\n    Response,\n)\n",
+    ],
+)
+def test_an_import_of_the_class_is_used(imported):
+    source = replaced(fixture("tasks_c"), "from requests.exc", f"{imported}from requests.exc")
+    edited = tasks(source)
+    assert edited.count("import Response") + edited.count("    Response,\n") == 1
+    assert imported in edited
+    assert_clean(edited)
+
+
+@pytest.mark.parametrize(
+    ("imports", "expected"),
+    [
+        (f"{HTTP_ERROR}from rules import a\n", f"{RESPONSE_IMPORT}{HTTP_ERROR}from rules import a\n"),
+        (f"\n# Errors.\n{HTTP_ERROR}", f"{RESPONSE_IMPORT}\n# Errors.\n{HTTP_ERROR}"),
+        ("from aiohttp import HTTPError\n", f"from aiohttp import HTTPError\n{RESPONSE_IMPORT}"),
+        ("from responses import HTTPError\n", f"{RESPONSE_IMPORT}from responses import HTTPError\n"),
+    ],
+)
+def test_the_import_of_the_class_comes_at_its_place(imports, expected):
+    source = fixture("tasks_c")
+    assert tasks(replaced(source, HTTP_ERROR, imports)) == replaced(
+        tasks(source), RESPONSE_IMPORT + HTTP_ERROR, expected
+    )
+
+
+def test_the_import_of_the_class_does_not_follow_a_relative_one():
+    relative = "\nfrom .utils import a  # noqa: F401\n"
+    edited = tasks(replaced(fixture("tasks_c"), "\nif TYPE_CHECKING", f"{relative}\nif TYPE_CHECKING"))
+    assert RESPONSE_IMPORT + HTTP_ERROR in edited
+    assert_clean(edited)
+
+
+def test_the_import_of_the_class_comes_first_among_greater_ones():
+    source = fixture("tasks_c")
+    head, tail = source.index("from celery"), source.index(HTTP_ERROR)
+    edited = tasks(source[:head] + source[tail:])
+    assert f"import urljoin\n\n{RESPONSE_IMPORT}{HTTP_ERROR}\nfrom openedx" in edited
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("-> None:", "-> bool:", "is annotated to return something else than None"),
+        ("-> None:", "-> 'Response':", "is annotated to return something else than None"),
+        ("-> None:", "-> Response | None:", "is annotated to return something else than None"),
+        ("LOGGER = get", "Response = 1\nLOGGER = get", "Response is bound in another way"),
+        ("LOGGER = get", "class Response: pass\nLOGGER = get", "Response is bound in another way"),
+        ("LOGGER = get", "def f(Response): pass\nLOGGER = get", "Response is bound in another way"),
+        ("LOGGER = get", f"{RESPONSE_IMPORT}Response = 1\nLOGGER = get", "Response is bound in another way"),
+        ("    from datetime", f"    {RESPONSE_IMPORT}    from datetime", "Response is bound in another way"),
+        (HTTP_ERROR, f"from requests.models import Response\n{HTTP_ERROR}", "Response is bound in another way"),
+        (HTTP_ERROR, f"from x import Y as Response\n{HTTP_ERROR}", "Response is bound in another way"),
+        (HTTP_ERROR, f"from requests import Session\n{HTTP_ERROR}", "requests is imported from in another way"),
+        (HTTP_ERROR, f"from requests import *\n{HTTP_ERROR}", "requests is imported from in another way"),
+        (HTTP_ERROR, f"from requests import Response as R\n{HTTP_ERROR}", "requests is imported from in another way"),
+        ("from celery import", "X = 1\nfrom celery import", "no third-party import at the top"),
+    ],
+)
+def test_an_annotation_that_cannot_follow_is_refused(old, new, message):
+    with pytest.raises(Refusal, match=rf"tasks.py: (award_program_certificate\(\)|imports): {message}"):
+        tasks(replaced(fixture("tasks_c"), old, new))
+
+
+# What is said about the helpers: the docstring
+
+
+ARGUMENTS = "    Args:\n        client: A session,\n            opened before.\n\n        user: Who.\n"
+RETURNS = f"    Returns:\n{DESCRIPTION}"
+RAISES = "    Raises:\n        HTTPError: Refused.\n"
+
+
+@pytest.mark.parametrize("newline", NEWLINES)
+@pytest.mark.parametrize(
+    ("docstring", "expected"),
+    [
+        (f"\n    Ask.\n\n{ARGUMENTS}    ", f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS}    "),
+        (f"Ask.\n\n{ARGUMENTS}\n{RAISES}    ", f"Ask.\n\n{ARGUMENTS}\n{RETURNS}\n{RAISES}    "),
+        (f"\n    Ask.\n\n{ARGUMENTS.rstrip()}", f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS.rstrip()}"),
+        (f"\n    Ask.\n\n{ARGUMENTS}\n    More.\n    ", f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS}\n    More.\n    "),
+        ("\n    Ask.\n\n    Args:\n      user: Who.\n    ",
+         f"\n    Ask.\n\n    Args:\n      user: Who.\n\n    Returns:\n{DESCRIPTION[2:]}    "),
+        (f"\n    Ask.\n\n{ARGUMENTS}\n    Returns:\n        None\n\n{RAISES}    ",
+         f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS}\n{RAISES}    "),
+        (f"\n    Ask.\n\n    Returns:\n      None\n\n{RAISES}    ",
+         f"\n    Ask.\n\n    Returns:\n{DESCRIPTION[2:]}\n{RAISES}    "),
+        ("\n    Ask.\n\n    Returns:\n        None", f"\n    Ask.\n\n{RETURNS.rstrip()}"),
+        (f"\n    Ask.\n\n{RETURNS}    ", f"\n    Ask.\n\n{RETURNS}    "),
+        ("\n    Ask.\n\n    No more of it.\n    ", "\n    Ask.\n\n    No more of it.\n    "),
+        (f"\n    Ask.\n\n{RAISES}    ", f"\n    Ask.\n\n{RAISES}    "),
+        ("\n    Mind the Args:\n        user: Who.\n    ", "\n    Mind the Args:\n        user: Who.\n    "),
+        ("Ask, and answer: None.", "Ask, and answer: None."),
+        ("Returns: None.", "Returns: None."),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_a_docstring_follows(docstring, expected, newline):
+    helper = SMALL_HELPER.format(HELPERS[0])
+    before, after = (replaced(helper, "):\n", f'):\n    """{text}"""\n') for text in (docstring, expected))
+    edited = tasks(with_helper(HELPERS[0], before).replace("\n", newline))
+    assert f"\n\n\n{after}{RETURN}\n\n".replace("\n", newline) in edited
+
+
+def test_without_a_docstring_none_is_added():
+    helper = SMALL_HELPER.format(HELPERS[0])
+    assert f"\n\n\n{helper}{RETURN}\n\n" in tasks(with_helper(HELPERS[0], helper))
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [
+        "    Returns:\n        bool: Whether it was.\n",
+        "    Returns:\n        None: Nothing.\n",
+        "    Returns:\n        None\n        or so\n",
+        "    Returns:\n        None\n\n        or so\n",
+        "    Returns:\n",
+        "    Returns: None\n",
+        "    Return:\n        None\n",
+        "    :return: None\n",
+        "    :returns: None\n",
+        "    Returns:\n        None\n\n    Returns:\n        None\n",
+    ],
+)
+@pytest.mark.parametrize("helper", HELPERS)
+def test_a_docstring_that_says_something_else_is_refused(helper, returns):
+    source = replaced_in(helper, fixture("tasks_c"), "    Returns:\n        None\n", returns)
+    with pytest.raises(Refusal, match=rf"tasks.py: {helper}\(\): its docstring says that it returns something else"):
+        tasks(source)
 
 
 # lms/envs/common.py
