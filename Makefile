@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 export PROGRAMS LEARNERS REDIS_URL CREDENTIALS_URL DISCOVERY_URL JWT_SECRET_KEY JWT_ISSUER JWT_AUDIENCE
 
 .DEFAULT_GOAL := help
-.PHONY: help requirements run test test-mysql faults apply quality docs compile-requirements clean
+.PHONY: help requirements run test test-mysql test-tutor faults apply quality docs compile-requirements clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -27,11 +27,14 @@ run: $(INSTALLED)  ## watch a certificate become an event (PROGRAMS=, LEARNERS=,
 	@$(BIN)/python -m testbed.run
 
 test: $(INSTALLED)  ## run the whole suite
-	$(BIN)/python -m pytest -rs -m "not mysql or representative"
+	$(BIN)/python -m pytest -rs -m "not (kafka or mysql or tutor) or representative"
 
 test-mysql: $(INSTALLED)  ## run the tests on a MySQL-protocol server (MYSQL_URL=, or an installed MariaDB)
 	@$(BIN)/python -m testbed.mysql
 	$(BIN)/python -m pytest -m mysql testbed/tests/test_mysql.py
+
+test-tutor: $(INSTALLED)  ## render the operators' Tutor plugin with each line of Tutor (downloads them)
+	$(BIN)/python -m pytest -rs -m tutor testbed/tests/test_tutor.py
 
 faults: $(INSTALLED)  ## run the fault suite alone, and print its table
 	$(BIN)/python -m pytest -m fault testbed/tests/test_faults.py
@@ -58,5 +61,5 @@ compile-requirements: $(INSTALLED)  ## pin requirements/edx/*.in anew
 	    requirements/edx/$$name.in --output-file requirements/edx/$$name.txt || exit 1; \
 	done
 
-clean:  ## remove the virtual environment
-	rm -rf $(VENV)
+clean:  ## remove the virtual environments
+	rm -rf $(VENV) .tutor

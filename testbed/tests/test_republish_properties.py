@@ -36,8 +36,8 @@ READER = "openedx.core.djangoapps.programs.credentials_reader"
 SETTINGS = settings(max_examples=100, deadline=None, print_blob=True)
 SUMMARY = re.compile(
     r"\AProgram certificates read: (\d+), not selected: (\d+), "
-    r"(?:sent within the LMS only|would publish) awarded: (\d+), "
-    r"(?:sent within the LMS only|would publish) revoked: (\d+), skipped \(learner unknown to the LMS\): (\d+), "
+    r"(?:sent|would send) within the LMS only awarded: (\d+), "
+    r"(?:sent|would send) within the LMS only revoked: (\d+), skipped \(learner unknown to the LMS\): (\d+), "
     r"skipped \(account younger than the certificate\): (\d+), failed: (\d+)\n\Z"
 )
 PROGRAMS = ["1b0b0000-0000-4000-8000-000000000001", "1b0b0000-0000-4000-8000-000000000002"]

@@ -101,15 +101,16 @@ def check_redis(app_configs, **kwargs):
     if not (options.get("socket_timeout") and options.get("socket_connect_timeout")):
         text = (
             "EVENT_BUS_REDIS_CONNECTION_URL has no time-outs (or other settings, such as Tutor's, replace yours): a "
-            "Redis that accepts connections and stays silent holds whoever sends an event, without a bound."
+            "Redis that accepts connections and stays silent holds whoever sends an event, before redis-py 8 without a "
+            "bound."
         )
         return [CheckWarning(text, hint=hint, id="event_bus.W006")]
     poll = getattr(settings, "EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT", DEFAULT_POLL_TIMEOUT)
-    if not (isinstance(poll, (int, float)) and poll < options["socket_timeout"]):
+    if not (isinstance(poll, int) and 0 < poll < options["socket_timeout"]):
         text = (
-            f"EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT ({poll!r}) is not below socket_timeout "
-            f"({options['socket_timeout']:g}) in EVENT_BUS_REDIS_CONNECTION_URL: a consumer gives its connection up "
-            "each time it waits for events."
+            f"EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT ({poll!r}) is no whole number above 0 and below socket_timeout "
+            f"({options['socket_timeout']:g}) in EVENT_BUS_REDIS_CONNECTION_URL: a consumer fails each time it waits "
+            "for events."
         )
         return [CheckWarning(text, hint="EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT: 1", id="event_bus.W007")]
     return []

@@ -39,14 +39,14 @@ def check_program_certificate_events(app_configs, **kwargs):
             _warn(1, f"{event_type} is enabled on the event bus, {missing} is not: {ALONE[event_type]}.", missing)
         )
     for event_type, topics in enabled.items():
+        if TOPIC not in topics:
+            text = f"{event_type} is sent to {', '.join(topics)} alone: consumers of {TOPIC} do not hear of it."
+            messages.append(_warn(2, text, event_type))
         for topic, key_field in topics.items():
-            if topic != TOPIC:
-                text = f"{event_type} is sent to the topic {topic!r}: consumers of {TOPIC!r} do not hear of it."
-                messages.append(_warn(2, text, event_type))
             if key_field != KEY_FIELD:
                 text = (
-                    f"{event_type} has the key {key_field!r}: if the event has no such field, it is lost; with another "
-                    "than the program's uuid, the two events of a certificate may swap places on Kafka."
+                    f"{event_type} has the key {key_field!r} on {topic}. On Kafka it is lost if it has no such field, "
+                    "and the two events of a certificate may swap places if that is not the program's uuid."
                 )
                 messages.append(_warn(3, text, event_type))
     return messages

@@ -9,13 +9,14 @@ No message and no log line here holds personal data: errors of ``requests`` are 
 URL, which has usernames in it.
 """
 
+import itertools
 import logging
 import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from urllib.parse import parse_qs, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 from uuid import UUID
 
 import requests
@@ -39,6 +40,8 @@ MAX_RETRY_AFTER = 600
 # How often a list is read that moves while it is read.
 MAX_READINGS = 3
 
+# What ``requests`` raises for a URL that it cannot use.
+NO_ADDRESS = (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
 # What reading a field of the wrong type or form can raise.
 UNUSABLE = (KeyError, TypeError, ValueError, OverflowError)
 
@@ -119,10 +122,10 @@ class CertificateReader:
         Yield the pages, and return what shows that records may have been passed over: "" for nothing.
 
         A record that is deleted moves those behind it up, onto pages that were read already. Whoever inserts one at the
-        same time hides that.
+        same time hides that, and so does a database that moves a record when it changes (PostgreSQL; not InnoDB).
         """
-        moved, number, read, previous, limit = "", 1, 0, 0, None
-        while number:
+        moved, read, previous, limit = "", 0, 0, None
+        for number in itertools.count(1):
             wait(self.pause)
             self.pause = self.delay
             answer = self._get(number, query)
@@ -134,12 +137,13 @@ class CertificateReader:
                 moved = f"it had {previous} records, then {count}"
             previous = count
             yield Page(number, asked, count, read, records)
-            following = _get_next_number(number, link)
+            # The link says whether there is another page. Where it leads is not followed: it may be another host.
+            if link is None:
+                break
             # A list may grow while it is read, but no service may keep this loop for ever.
             limit = limit or 2 * count + 1000
-            if following and not (records and read < count <= limit):
+            if not (records and read < count <= limit):
                 raise ListError(f"page {number}: {read} of {count} records read, and there is no end to the pages")
-            number = following
         return moved or (f"it has {count} records, {read} were read" if read != count else "")
 
     def _get(self, number: int, query: dict) -> tuple[datetime, int, list, object] | None:
@@ -152,30 +156,23 @@ class CertificateReader:
         Raises:
             CredentialsError: Retrying did not help, or would not.
         """
-        token_renewed = False
         for attempt in range(MAX_TRIES):
             pause = 2**attempt
-            asked = now()
             try:
-                # Redirects could lead to another host.
-                response = self.client.get(
-                    self.url, params={**query, "page": number}, timeout=REQUEST_TIMEOUT, allow_redirects=False
-                )
-                _close_dead_connections()
+                asked, response = self._request({**query, "page": number})
                 if response.status_code == 200:
                     return asked, *_parse_page(response.json())
-                problem = f"Credentials answered {response.status_code}"
-                if response.status_code == 401 and not token_renewed:
-                    # A token is valid for an hour; a run may take longer.
-                    self.client = get_credentials_api_client(self.user)
-                    token_renewed = True
-                    continue
                 if response.status_code == 404 and number > 1:
                     return None
+                problem = f"Credentials answered {response.status_code}"
                 if response.status_code == 429:
-                    pause = _get_retry_after(response)
+                    pause = max(pause, _get_retry_after(response))
                 elif response.status_code < 500:
                     raise self._get_refusal(number, problem, response)
+            except NO_ADDRESS as exc:
+                raise CredentialsError(
+                    f"CREDENTIALS_INTERNAL_SERVICE_URL is no address ({type(exc).__name__})"
+                ) from None
             except requests.RequestException as exc:
                 problem = f"no usable answer ({type(exc).__name__})"
             except (*UNUSABLE, RecursionError):
@@ -184,6 +181,19 @@ class CertificateReader:
                 LOGGER.warning(f"Failed to read page {number}: {problem}; trying again in {pause} s")
                 wait(pause)
         raise CredentialsError(f"page {number}: {problem}, {MAX_TRIES} times")
+
+    def _request(self, params: dict) -> tuple[datetime, requests.Response]:
+        """Send one request, and return when, and the answer. Errors of ``requests`` pass."""
+        for _ in range(2):
+            asked = now()
+            # Redirects could lead to another host.
+            response = self.client.get(self.url, params=params, timeout=REQUEST_TIMEOUT, allow_redirects=False)
+            _close_dead_connections()
+            if response.status_code != 401:
+                break
+            # A token is valid for an hour; a run may take longer.
+            self.client = get_credentials_api_client(self.user)
+        return asked, response
 
     def _get_refusal(self, number: int, problem: str, response: requests.Response) -> CredentialsError:
         """Return the error for an answer that another try would not change."""
@@ -194,7 +204,7 @@ class CertificateReader:
         elif 300 <= response.status_code < 400:
             there = _strip_address(response.headers.get("Location", ""))
             why = f"CREDENTIALS_INTERNAL_SERVICE_URL leads to {_strip_address(self.url)}, which redirects to {there}"
-        elif response.status_code < 300:
+        elif response.status_code < 300 or response.status_code == 404:
             why = "CREDENTIALS_INTERNAL_SERVICE_URL leads to something else"
         else:
             return ListError(f"page {number}: {problem}")
@@ -228,27 +238,6 @@ def _parse_page(answer: object) -> tuple[int, list, object]:
     if not isinstance(count, int) or count < 0 or not isinstance(records, list):
         raise ValueError
     return count, records, link
-
-
-def _get_next_number(number: int, link: object) -> int | None:
-    """
-    Find the number of the page that a page's ``next`` leads to; None for no next page.
-
-    Nothing else is taken from the link: no request leaves the configured host, and a host or path that a proxy has
-    rewritten does no harm. Numbers have to grow, so that pages cannot go round in circles.
-
-    Raises:
-        ListError: The link leads to no later page.
-    """
-    if link is None:
-        return None
-    try:
-        [following] = map(int, parse_qs(urlsplit(str(link)).query)["page"])
-        if following > number:
-            return following
-    except UNUSABLE:
-        pass
-    raise ListError(f"page {number}: its link does not lead to a later page")
 
 
 def _get_retry_after(response: requests.Response) -> int:

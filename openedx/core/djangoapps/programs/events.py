@@ -86,8 +86,8 @@ def _emit(
             if answer != 201:
                 LOGGER.error(
                     f"Not sending {signal.event_type} for user {user.id} in program {program_uuid}: the answer was "
-                    f"{answer} instead of 201, so Credentials has not accepted. Does CREDENTIALS_INTERNAL_SERVICE_URL "
-                    "lead to it without a redirect?"
+                    f"{answer} instead of 201, so nothing shows that Credentials has accepted. Does "
+                    "CREDENTIALS_INTERNAL_SERVICE_URL lead to it without a redirect?"
                 )
                 return False
         responses = signal.send_event(

@@ -57,7 +57,15 @@ class EventBusCheckTests(SimpleTestCase):
             assert check in registry.registry.get_checks()
             assert "event_bus" in check.tags
 
-    @ddt.data(DISABLED, {}, None, [], {"some.event": None}, {"some.event": {"topic": {"enabled": None}}})
+    @ddt.data(
+        DISABLED,
+        {},
+        None,
+        [],
+        {"some.event": {"topic": {"enabled": 1}}},
+        {"some.event": None},
+        {"some.event": {"topic": {"enabled": None}}},
+    )
     def test_nothing_is_warned_of_while_no_event_is_enabled(self, config):
         for producer in (None, REDIS_PRODUCER, KAFKA_PRODUCER):
             for check in CHECKS:
@@ -134,7 +142,7 @@ class EventBusCheckTests(SimpleTestCase):
 
     @ddt.data(
         (f"redis://redis:6379/0?{TIMEOUTS}", 1, []),
-        (f"rediss://:secret@redis:6379/0?{TIMEOUTS}", 1.9, []),
+        (f"rediss://:secret@redis:6379/0?{TIMEOUTS}", 1, []),
         (None, 1, ["event_bus.W005"]),
         ("", 1, ["event_bus.W005"]),
         (3, 1, ["event_bus.W005"]),
@@ -145,6 +153,9 @@ class EventBusCheckTests(SimpleTestCase):
         ("redis://redis:6379/0?socket_timeout=2", 1, ["event_bus.W006"]),
         ("redis://redis:6379/0?socket_timeout=0&socket_connect_timeout=0", 1, ["event_bus.W006"]),
         (f"redis://redis:6379/0?{TIMEOUTS}", 2, ["event_bus.W007"]),
+        (f"redis://redis:6379/0?{TIMEOUTS}", 1.9, ["event_bus.W007"]),
+        (f"redis://redis:6379/0?{TIMEOUTS}", 0, ["event_bus.W007"]),
+        (f"redis://redis:6379/0?{TIMEOUTS}", -1, ["event_bus.W007"]),
         (f"redis://redis:6379/0?{TIMEOUTS}", "1", ["event_bus.W007"]),
         (f"redis://redis:6379/0?{TIMEOUTS}", None, ["event_bus.W007"]),
     )

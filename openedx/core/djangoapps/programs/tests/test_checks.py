@@ -60,7 +60,10 @@ class ProgramCertificateEventsCheckTests(TestCase):
         messages = self.warnings({AWARDED: entry(topic="other"), REVOKED: entry()})
 
         assert [message.id for message in messages] == ["programs.W002"]
-        assert f"{AWARDED} is sent to the topic 'other'" in messages[0].msg
+        assert f"{AWARDED} is sent to other alone" in messages[0].msg
+
+    def test_a_topic_besides(self):
+        assert not self.warnings({AWARDED: entry() | entry(topic="analytics"), REVOKED: entry()})
 
     @ddt.data("program_certificate.uuid", "program_certificate.nope", None)
     def test_another_key(self, key_field):
@@ -78,7 +81,8 @@ class ProgramCertificateEventsCheckTests(TestCase):
         {AWARDED: {TOPIC: None}},
         {AWARDED: {TOPIC: {}}},
         {AWARDED: {TOPIC: {"enabled": True}}},
-        {AWARDED: entry("true"), REVOKED: entry(1)},
+        {AWARDED: entry("true")},
+        {REVOKED: entry(1)},
     )
     def test_a_malformed_configuration_raises_nothing(self, config):
         # openedx-events refuses to start with most of them.

@@ -211,10 +211,10 @@ class RepublishTests(RepublishTestCase):
         self.run_failing("--all", "--dry-run")
 
         assert self.stdout.getvalue() == summary(
-            read=4, awarded=1, revoked=1, skipped=1, failed=1, published="would publish"
+            read=4, awarded=1, revoked=1, skipped=1, failed=1, published="would send within the LMS only"
         )
         assert not self.events
-        assert not ReaderTestCase.logged(self, "WARNING", MODULE)
+        assert len(ReaderTestCase.logged(self, "WARNING", MODULE)) == 2
 
     def test_a_malformed_record_is_named_and_stops_nothing(self):
         UserFactory(username="learner")
@@ -359,13 +359,43 @@ class LearnerTests(RepublishTestCase):
         newcomer = UserFactory(username="sam", date_joined=datetime(2026, 11, 24, tzinfo=UTC))
         self.answer(credential("sam", created="2026-05-01T00:00:00Z"))
 
-        assert self.run_command("--all") == summary(read=1, younger=1)
+        # Nothing was announced at all, which is no success.
+        assert self.run_failing("--all").startswith(
+            "No certificate was announced, as the LMS knows none of their holders."
+        )
 
+        assert self.stdout.getvalue() == summary(read=1, younger=1)
         assert not self.events
         assert self.logged("WARNING") == [
             f"Program certificate {CREDENTIAL} is older than the account of user {newcomer.id}, who may have taken its "
             "holder's username over; if not, name them in --usernames"
         ]
+
+    def test_learners_of_another_credentials(self):
+        UserFactory(username="learner")
+        self.answer(credential("nobody"), credential("somebody"))
+
+        assert self.run_failing("--all").startswith(
+            "No certificate was announced, as the LMS knows none of their holders."
+        )
+        assert self.stdout.getvalue() == summary(read=2, skipped=2)
+
+        # In a window there may be nothing but a learner who was deleted.
+        assert self.run_command("--start-date", "2026-11-01") == summary(read=2, skipped=2)
+
+    def test_a_time_at_the_end_of_all_times(self):
+        UserFactory(username="learner")
+        self.answer(credential("learner", created="9999-12-31T23:59:59Z"))
+
+        assert self.run_command("--all") == summary(read=1, awarded=1)
+
+    def test_an_inactive_learner(self):
+        UserFactory(username="learner", is_active=False)
+        self.answer(credential("learner"))
+
+        assert self.run_command("--all") == summary(read=1, awarded=1)
+
+        assert self.events[0][1].user.is_active is False
 
     def test_a_younger_account_is_announced_if_it_is_named(self):
         UserFactory(username="sam", date_joined=datetime(2026, 11, 24, tzinfo=UTC))
@@ -415,6 +445,12 @@ class NothingFoundTests(RepublishTestCase):
         assert self.run_failing("--program-uuids", PROGRAM).startswith(self.NOTHING)
 
         assert self.logged("WARNING") == [f"Credentials has no program certificate of program {PROGRAM} (list 1 of 1)"]
+
+    def test_a_learner_without_certificates(self):
+        UserFactory(username="private")
+        self.answer()
+
+        assert self.run_failing("--usernames", "private").startswith(self.NOTHING)
 
     def test_a_learner_without_certificates_of_the_programs(self):
         learner = UserFactory(username="private")
@@ -492,13 +528,17 @@ class EndingTests(RepublishTestCase):
 
     def assert_ends_in_order(self):
         """Run until the first pause, which is to end it."""
-        before = signal.getsignal(signal.SIGTERM)
+
+        def handler(*args):
+            """Do nothing."""
+
+        self.addCleanup(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, handler))
 
         message = self.run_failing("--all", "--delay", "1")
 
         assert message.startswith("Interrupted in list 1 of 1. All before that is done. Run the same command again")
         assert self.stdout.getvalue() == summary(read=2, awarded=2)
-        assert signal.getsignal(signal.SIGTERM) is before
+        assert signal.getsignal(signal.SIGTERM) is handler
 
     def test_interrupted(self):
         self.sleep.side_effect = KeyboardInterrupt
@@ -531,7 +571,7 @@ class EndingTests(RepublishTestCase):
         self.patch(f"{READER}.get_credentials_api_base_url", return_value=self.url.removesuffix("/credentials/"))
 
         def run():
-            ended.append(self.run_command("--all", "--delay", "1"))
+            ended.append(self.run_command("--start-date", "2026-11-01", "--delay", "1"))
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -596,6 +636,7 @@ class EventBusTests(RepublishTestCase):
     @ddt.data(
         (None, None),
         (KeyboardInterrupt, "Interrupted while waiting for the event bus: what was under way to it may be lost. Run"),
+        (ValueError, "Waiting for the event bus failed (ValueError): what was under way to it may be lost. Run"),
         (
             lambda: os.kill(os.getpid(), signal.SIGTERM),
             "Interrupted while waiting for the event bus: what was under way to it may be lost. Run",
@@ -668,8 +709,8 @@ class OptionsTests(RepublishTestCase):
         (["--all", "--delay", "inf"], "--delay: not a number from 0 to 3600."),
         (["--all", "--delay", "1e6"], "--delay: not a number from 0 to 3600."),
         (
-            ["--usernames", "private1", "learner", "private2"],
-            "--usernames: the LMS does not know number 1, 3 of them.",
+            ["--usernames", "learner", "learner", "private1", "learner", "private2"],
+            "--usernames: the LMS does not know number 3, 5 of them.",
         ),
     )
     @ddt.unpack
@@ -699,6 +740,15 @@ class OptionsTests(RepublishTestCase):
             with pytest.raises(CommandError, match=f"^--{next(iter(option)).replace('_', '-')}: ") as error:
                 call_command(COMMAND, **option)
             assert error.value.returncode == 2
+
+    def test_two_names_of_one_learner(self):
+        # A database that ignores case, played by other usernames: Credentials may have a certificate under each.
+        learner = UserFactory(username="ada.k")
+        self.patch(f"{MODULE}._find_learners", side_effect=lambda names: dict.fromkeys(names, learner))
+
+        error = self.run_failing("--usernames", "Ada.K", "ada.k", code=2)
+
+        assert error == "--usernames: two of them are the same learner to the LMS."
 
     def test_many_usernames(self):
         usernames = [f"learner{number}" for number in range(250)]

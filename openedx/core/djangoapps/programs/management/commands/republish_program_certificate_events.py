@@ -68,6 +68,7 @@ NOTHING_FOUND = (
     "Credentials has no such program certificate at all. Is it the right Credentials, and do the programs belong to "
     "the Site that CREDENTIALS_INTERNAL_SERVICE_URL leads to?"
 )
+NOBODY_KNOWN = "No certificate was announced, as the LMS knows none of their holders. Is it the right Credentials?"
 HOW_TO_GO_ON = (
     "Run the same command again once the cause is gone: repeats are harmless to consumers that keep, for each learner "
     "and program, the event with the latest time."
@@ -87,7 +88,7 @@ class Command(BaseCommand):
 
     # What the options say.
     program_uuids: list[UUID] | None
-    vouched_for: set[int]
+    named: bool
     start: datetime | None
     end: datetime | None
     dry_run: bool
@@ -129,7 +130,7 @@ class Command(BaseCommand):
         """
         lists, delay = self._check(options)
         reader = CertificateReader(_get_service_user(), delay)
-        verbs = dict.fromkeys(EVENTS, "would publish") if self.dry_run else _check_event_bus()
+        verbs = _check_event_bus(self.dry_run)
 
         self.outcomes = Counter()
         self.listing = "no list"
@@ -137,8 +138,11 @@ class Command(BaseCommand):
         try:
             with _sigterm_interrupts():
                 found = self._republish_lists(reader, lists, problems)
-            if not found and (options["all"] or options["program_uuids"] or options["usernames"]):
-                problems.append(NOTHING_FOUND)
+            if options["all"] or options["program_uuids"] or options["usernames"]:
+                if not found:
+                    problems.append(NOTHING_FOUND)
+                elif self.outcomes[UNKNOWN] + self.outcomes[YOUNGER] == sum(self.outcomes.values()):
+                    problems.append(NOBODY_KNOWN)
         except CredentialsError as exc:
             problems.append(f"Stopped in {self.listing}, {exc}. All before that is done.")
         except DatabaseError as exc:
@@ -181,12 +185,16 @@ class Command(BaseCommand):
         unknown = [str(place) for place, name in enumerate(usernames or [], start=1) if name not in learners]
         if unknown:
             raise _unusable(f"--usernames: the LMS does not know number {', '.join(unknown)} of them.")
-        self.vouched_for = {user.id for user in learners.values()}
+        if len({user.id for user in learners.values()}) < len(learners):
+            raise _unusable("--usernames: two of them are the same learner to the LMS.")
+        self.named = bool(usernames)
         # The API takes one value of each filter. A learner has few certificates, so their programs are chosen here.
         if usernames:
-            return [({"username": name}, f"user {learners[name].id}") for name in usernames], delay
+            return [({"username": name}, f"user {user.id}") for name, user in learners.items()], delay
         if self.program_uuids:
-            return [({"program_uuid": str(uuid)}, f"program {uuid}") for uuid in self.program_uuids], delay
+            return [
+                ({"program_uuid": str(uuid)}, f"program {uuid}") for uuid in dict.fromkeys(self.program_uuids)
+            ], delay
         return [({}, "")], delay
 
     def _republish_lists(self, reader: CertificateReader, lists: list, problems: list[str]) -> bool:
@@ -252,7 +260,7 @@ class Command(BaseCommand):
             elif len(namesakes[user.id, certificate.program_uuid]) > 1:
                 # Credentials tells names apart that the LMS's database does not. Which one counts, nobody can say.
                 self._fail(f"Program certificate {certificate.name}: user {user.id} has another one of this program")
-            elif user.date_joined > certificate.created + MAX_AGE_GAP and user.id not in self.vouched_for:
+            elif user.date_joined - certificate.created > MAX_AGE_GAP and not self.named:
                 self.outcomes[YOUNGER] += 1
                 LOGGER.warning(
                     f"Program certificate {certificate.name} is older than the account of user {user.id}, who may have "
@@ -281,6 +289,8 @@ class Command(BaseCommand):
                 flush()
         except KeyboardInterrupt:
             return ["Interrupted while waiting for the event bus: what was under way to it may be lost."]
+        except Exception as exc:  # pylint: disable=broad-except
+            return [f"Waiting for the event bus failed ({type(exc).__name__}): what was under way to it may be lost."]
         return []
 
     def _is_in_window(self, certificate: Certificate) -> bool:
@@ -335,7 +345,7 @@ def _get_service_user() -> User:
     return user
 
 
-def _check_event_bus() -> dict[str, str]:
+def _check_event_bus(dry_run: bool) -> dict[str, str]:
     """
     Find out what the event bus will do.
 
@@ -349,9 +359,9 @@ def _check_event_bus() -> dict[str, str]:
     for status, (event, _emit) in EVENTS.items():
         topics = getattr(settings, "EVENT_BUS_PRODUCER_CONFIG", {}).get(event.event_type, {})
         if any(topic["enabled"] for topic in topics.values()):
-            verbs[status] = "published"
+            verbs[status] = "would publish" if dry_run else "published"
         else:
-            verbs[status] = "sent within the LMS only"
+            verbs[status] = f"{'would send' if dry_run else 'sent'} within the LMS only"
             LOGGER.warning(f"EVENT_BUS_PRODUCER_CONFIG does not enable {event.event_type}: it will not leave the LMS")
     if "published" in verbs.values() and isinstance(get_producer(), NoEventBusProducer):
         raise _unusable("EVENT_BUS_PRODUCER: no producer can be built, so every event would be dropped.")
@@ -393,10 +403,10 @@ def _parse_option(options: dict, name: str, parse: Callable, problem: str) -> ob
 
 
 def _parse_each(parse: Callable, values: Iterable) -> list:
-    """Parse all values, and drop repetitions. There has to be one: no value at all would not narrow anything."""
+    """Parse all values. There has to be one: no value at all would not narrow anything."""
     if isinstance(values, str):
         raise TypeError
-    parsed = list(dict.fromkeys(map(parse, values)))
+    parsed = [parse(value) for value in values]
     if not parsed:
         raise ValueError
     return parsed
