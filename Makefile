@@ -18,10 +18,7 @@ requirements: $(INSTALLED)  ## create .venv and install the pinned requirements
 
 $(INSTALLED): requirements/edx/development.txt setup.py
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer was not found; name one with PYTHON=" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/edx/development.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
-	@touch $@
+	@$(PYTHON) -m testbed.install $@ $^
 
 run: $(INSTALLED)  ## watch a certificate become an event (PROGRAMS=, LEARNERS=, REDIS_URL=)
 	@$(BIN)/python -m testbed.run

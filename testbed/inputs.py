@@ -5,14 +5,15 @@ Whatever is wrong with a file is one ``InputError`` that names the file and the 
 """
 
 import json
-import re
-import unicodedata
-from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+from django.conf import settings
+from django.contrib.auth.validators import UnicodeUsernameValidator
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
+from rest_framework import serializers
+from rest_framework.fields import empty
 
 # Of a program in Discovery: only these reach the LMS.
 LISTED_STATUSES = ("active", "retired")
@@ -28,191 +29,167 @@ class InputError(Exception):
     """A file that cannot be used; the message names the file and the place."""
 
 
-@dataclass(frozen=True)
-class CourseCertificate:
-    """A certificate that a learner earns: course run key and mode."""
+class ParsedField(serializers.CharField):
+    """A text that a parser can read, in the form that the parser gives it."""
 
-    course_run: str
-    mode: str
+    def __init__(self, parser, label):
+        super().__init__(label=label, max_length=255)
+        self.parser = parser
+
+    def to_internal_value(self, data):
+        try:
+            return str(self.parser(super().to_internal_value(data)))
+        except (ValueError, InvalidKeyError):
+            raise serializers.ValidationError(f"{data!r} is no {self.label}.") from None
 
 
-@dataclass(frozen=True)
-class Learner:
+class DistinctList(serializers.ListSerializer):
+    """A list whose items differ in each of their ``distinct`` fields."""
+
+    def validate(self, attrs):
+        for name in self.child.distinct:
+            seen = {}
+            for index, item in enumerate(attrs):
+                if (first := seen.setdefault(item[name], index)) != index:
+                    problem = f"Duplicate {item[name]!r}: [{first}].{name} is the same."
+                    raise serializers.ValidationError({index: {name: [problem]}})
+        return attrs
+
+
+class DiscoverySerializer(serializers.Serializer):
+    """An item of a list that Discovery gives; the fields that are of no use here pass through."""
+
+    distinct = ()
+
+    class Meta:
+        list_serializer_class = DistinctList
+
+    def to_internal_value(self, data):
+        known = super().to_internal_value(data)
+        return data | known
+
+
+class CourseRunSerializer(DiscoverySerializer):
+    """A course run. Discovery derives the type from the seats, and has none without them."""
+
+    key = ParsedField(CourseKey.from_string, "course key")
+    type = serializers.CharField(allow_null=True)
+
+
+class CourseSerializer(DiscoverySerializer):
+    """A course."""
+
+    course_runs = CourseRunSerializer(many=True)
+
+
+class ProgramSerializer(DiscoverySerializer):
+    """A program."""
+
+    distinct = ("uuid",)
+    uuid = ParsedField(UUID, "UUID")
+    title = serializers.CharField(allow_null=True, allow_blank=True)
+    status = serializers.CharField(default="active")
+    courses = CourseSerializer(many=True)
+
+    def validate_title(self, title):
+        return title or ""  # the LMS sorts programs by title, and cannot sort null
+
+
+class OwnSerializer(DiscoverySerializer):
+    """An item in a form of our own, of which no other field is taken: a misspelt one would go unnoticed."""
+
+    def to_internal_value(self, data):
+        if isinstance(data, dict) and (unknown := sorted(data.keys() - self.fields.keys())):
+            raise serializers.ValidationError({unknown[0]: ["There is no such field."]})
+        return super().to_internal_value(data)
+
+
+class CertificateSerializer(OwnSerializer):
+    """A certificate that a learner earns."""
+
+    distinct = ("course_run",)
+    course_run = ParsedField(CourseKey.from_string, "course key")
+    mode = serializers.CharField(max_length=32)
+
+
+class LearnerSerializer(OwnSerializer):
     """A learner, the certificates they earn one after the other, and the course runs whose certificate they lose."""
 
-    username: str
-    email: str
-    name: str
-    certificates: list[CourseCertificate] = field(default_factory=list)
-    invalidate: list[str] = field(default_factory=list)
+    distinct = ("username", "email")
+    username = serializers.CharField(max_length=150, validators=[UnicodeUsernameValidator()])
+    email = serializers.EmailField(max_length=254)
+    name = serializers.CharField(max_length=255)
+    certificates = CertificateSerializer(many=True)
+    invalidate = serializers.ListField(child=ParsedField(CourseKey.from_string, "course key"), default=list)
+
+    def validate_username(self, username):
+        if username in SERVICE_USERNAMES:
+            raise serializers.ValidationError(f"{username!r} is the name of a service user.")
+        return username
+
+    def validate(self, attrs):
+        left = {certificate["course_run"] for certificate in attrs["certificates"]}
+        for index, key in enumerate(attrs["invalidate"]):
+            if key not in left:
+                problem = f"The learner has no certificate of {key!r}, or loses it already."
+                raise serializers.ValidationError({"invalidate": {index: [problem]}})
+            left.remove(key)
+        return attrs
 
 
-class _Place:
-    """A value in a JSON file, together with where it stands."""
-
-    def __init__(self, file, path, value):
-        self.file, self.path, self.value = file, path, value
-
-    def fail(self, problem):
-        raise InputError(f"{self.file}: {self.path or 'the whole file'}: {problem}")
-
-    def typed(self, kind, article_and_name):
-        if not isinstance(self.value, kind):
-            self.fail(f"must be {article_and_name}")
-        return self.value
-
-    def get(self, key, default=None):
-        """Go to a field of an object; without a default it has to be there."""
-        path = f"{self.path}.{key}" if self.path else key
-        fields = self.typed(dict, "an object")
-        if key not in fields and default is None:
-            _Place(self.file, path, None).fail("is missing")
-        return _Place(self.file, path, fields.get(key, default))
-
-    def items(self):
-        """Go to each item of a list."""
-        for index, item in enumerate(self.typed(list, "a list")):
-            yield _Place(self.file, f"{self.path}[{index}]", item)
-
-    def text(self, longest=255):
-        """Read a text that is not empty, of so many characters at the most."""
-        text = self.typed(str, "a text")
-        if not text.strip() or len(text) > longest:
-            self.fail(f"must have 1 to {longest} characters")
-        if not text.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-            self.fail("has a control character, or half of a surrogate pair")
-        return text
-
-    def username(self):
-        text = self.text(150)
-        if not re.fullmatch(r"[\w.@+-]+", text):
-            self.fail("may have letters, digits and @.+-_ only")
-        if text in SERVICE_USERNAMES:
-            self.fail(f"{text!r} is the name of a service user")
-        return text
-
-    def email(self):
-        text = self.text(254)
-        if "@" not in text:
-            self.fail("is no e-mail address")
-        return text
-
-    def only(self, names):
-        """Refuse fields of an object that have no meaning."""
-        for name in self.typed(dict, "an object"):
-            if name not in names:
-                _Place(self.file, f"{self.path}.{name}" if self.path else name, None).fail("is no field of this")
-
-    def course_key(self):
-        try:
-            return str(CourseKey.from_string(self.text()))
-        except InvalidKeyError:
-            self.fail(f"invalid course key {self.value!r}")
-
-    def uuid(self):
-        try:
-            return str(UUID(self.text()))
-        except ValueError:
-            self.fail(f"invalid uuid {self.value!r}")
-
-    def new(self, value, seen):
-        """Refuse what an earlier item has too."""
-        if value in seen:
-            self.fail(f"duplicate {value!r}, it is at {seen[value]} too")
-        seen[value] = self.path
-        return value
+def read_programs(path):
+    """Read programs, as Discovery's ``programs/`` API gives them: ``{"programs": [...]}``, a page, or the list."""
+    return _read(path, ProgramSerializer, "programs", "results")
 
 
-def _read(path, *keys):
-    """Read a JSON file: a list, or an object with the list under the first of the keys that it has."""
+def read_learners(path):
+    """Read learners: ``{"learners": [...]}``, or the list."""
+    return _read(path, LearnerSerializer, "learners")
+
+
+def _read(path, serializer, *names):
+    """Read a JSON file: a list, or an object with the list under the first of the names that it has."""
     try:
         text = Path(path).read_text(encoding="utf-8")
         if not text.strip():
             raise InputError(f"{path}: is empty")
-        data = json.loads(text)
+        data, place = json.loads(text, object_pairs_hook=_object), ""
+        json.dumps(data, allow_nan=False, ensure_ascii=False).encode()  # what cannot be sent is no JSON either
     except OSError as exc:
         raise InputError(f"{path}: cannot be read: {exc.strerror}") from exc
     except (ValueError, RecursionError) as exc:  # also what is no UTF-8
         raise InputError(f"{path}: is no JSON: {exc}") from exc
-    top = _Place(path, "", data)
-    if isinstance(data, list):
-        return top
-    present = [key for key in keys if key in top.typed(dict, "an object or a list")]
-    return top.get((present or keys)[0])
+    if isinstance(data, dict):
+        place = next((name for name in names if name in data), names[0])
+        data = data.get(place, empty)
+    if not settings.configured:  # a run is no Django process, but the serializers look for a translation
+        settings.configure(USE_I18N=False)
+    try:
+        return serializer(many=True, allow_empty=False).run_validation(data)
+    except serializers.ValidationError as exc:
+        raise InputError(f"{path}: {_first_problem(exc.detail, place)}") from exc
 
 
-def read_programs(path):
-    """
-    Read programs in the format of Discovery's ``programs/`` API.
-
-    Args:
-        path (str): a JSON file: ``{"programs": [...]}``, or the list alone. Of each program these fields are used:
-            ``uuid, title, status, courses[].course_runs[].{key, type}``; others pass through. A page of the API, with
-            the list under ``results``, is read as well.
-
-    Returns:
-        list[dict]: the programs.
-
-    Raises:
-        InputError: the file cannot be used.
-    """
-    programs, seen = _read(path, "programs", "results"), {}
-    for program in programs.items():
-        uuid = program.get("uuid")
-        program.value["uuid"] = uuid.new(uuid.uuid(), seen)
-        program.get("title").text()
-        program.value["status"] = program.get("status", "active").text()
-        for course in program.get("courses").items():
-            for run in course.get("course_runs").items():
-                run.value["key"] = run.get("key").course_key()
-                run.get("type").text()
-    if not programs.value:
-        programs.fail("has no program")
-    return programs.value
+def _object(pairs):
+    """Make an object that has each field once; JSON's own reader would keep the last of two."""
+    fields = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ValueError(f"{name!r} is there twice in the object that begins {json.dumps(fields)[:60]!r}")
+        fields[name] = value
+    return fields
 
 
-def read_learners(path):
-    """
-    Read learners.
-
-    Args:
-        path (str): a JSON file: ``{"learners": [...]}``, or the list alone. A learner has ``username``, ``email``,
-            ``name``, ``certificates`` (a list of ``{"course_run": key, "mode": mode}``, in the order they are earned)
-            and, optionally, ``invalidate`` (a list of course run keys out of those).
-
-    Returns:
-        list[Learner]: the learners.
-
-    Raises:
-        InputError: the file cannot be used.
-    """
-    learners, usernames, emails = [], {}, {}
-    place = _read(path, "learners")
-    for item in place.items():
-        item.only(("username", "email", "name", "certificates", "invalidate"))
-        username, email = item.get("username"), item.get("email")
-        certificates, runs = [], {}
-        for certificate in item.get("certificates").items():
-            certificate.only(("course_run", "mode"))
-            run = certificate.get("course_run")
-            certificates.append(CourseCertificate(run.new(run.course_key(), runs), certificate.get("mode").text(32)))
-        invalidate, invalidated = [], {}
-        for run in item.get("invalidate", []).items():
-            if run.course_key() not in runs:
-                run.fail(f"the learner has no certificate in {run.value!r}")
-            invalidate.append(run.new(run.course_key(), invalidated))
-        learners.append(
-            Learner(
-                username=username.new(username.username(), usernames),
-                email=email.new(email.email(), emails),
-                name=item.get("name").text(),
-                certificates=certificates,
-                invalidate=invalidate,
-            )
-        )
-    if not learners:
-        place.fail("has no learner")
-    return learners
+def _first_problem(detail, place):
+    """Find the first of a serializer's errors, and name its place, such as ``programs[1].courses[0]``."""
+    while not isinstance(detail, str):
+        key, detail = next(iter(detail.items() if isinstance(detail, dict) else enumerate(detail)))
+        if isinstance(key, int):
+            place += "" if isinstance(detail, str) else f"[{key}]"
+        elif key != "non_field_errors":
+            place += f".{key}" if place else key
+    line = f"{place or 'the whole file'}: {detail}"
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
 
 
 def course_runs(programs, learners):
@@ -221,13 +198,13 @@ def course_runs(programs, learners):
 
     Args:
         programs (list[dict]): the programs.
-        learners (list[Learner]): the learners.
+        learners (list[dict]): the learners.
 
     Returns:
         list[str]: course run keys, sorted.
     """
     in_programs = {run["key"] for program in programs for run in _runs(program)}
-    in_learners = {certificate.course_run for learner in learners for certificate in learner.certificates}
+    in_learners = {certificate["course_run"] for learner in learners for certificate in learner["certificates"]}
     return sorted(in_programs | in_learners)
 
 
@@ -237,20 +214,32 @@ def completed(program, certificates):
 
     Args:
         program (dict): the program.
-        certificates (list[CourseCertificate]): what the learner holds.
+        certificates (list[dict]): what the learner holds.
 
     Returns:
         bool: True if each course has a run with a certificate in the mode that the program asks for.
     """
-    held = {(certificate.course_run, certificate.mode) for certificate in certificates}
-    return (
-        program["status"] in LISTED_STATUSES
-        and bool(program["courses"])
-        and all(
-            any((run["key"], mode) in held for run in course["course_runs"] for mode in _modes_for(run["type"]))
-            for course in program["courses"]
-        )
+    held = {(certificate["course_run"], certificate["mode"]) for certificate in certificates}
+    return not obstacle(program) and all(
+        any((run["key"], mode) in held for run in course["course_runs"] for mode in _modes_for(run))
+        for course in program["courses"]
     )
+
+
+def obstacle(program):
+    """Tell why nobody can complete a program, whatever they earn; None if they can."""
+    if program["status"] not in LISTED_STATUSES:
+        return f"its status is {program['status']}, and only {' and '.join(LISTED_STATUSES)} ones reach the LMS"
+    for index, course in enumerate(program["courses"]):
+        if not any(_modes_for(run) for run in course["course_runs"]):
+            return f"its courses[{index}] has no course run" + (" with a type" if course["course_runs"] else "")
+    return None if program["courses"] else "it has no courses"
+
+
+def modes_that_count(programs, course_run):
+    """List the modes in which a certificate of a course run counts for any of the programs."""
+    runs = [run for program in programs if not obstacle(program) for run in _runs(program)]
+    return sorted({mode for run in runs if run["key"] == course_run for mode in _modes_for(run)})
 
 
 def expected_events(programs, learners):
@@ -259,7 +248,7 @@ def expected_events(programs, learners):
 
     Args:
         programs (list[dict]): the programs.
-        learners (list[Learner]): the learners.
+        learners (list[dict]): the learners.
 
     Returns:
         tuple[list, list]: awards, then revocations, each as (event type, username, program uuid).
@@ -267,10 +256,10 @@ def expected_events(programs, learners):
     awards, revocations = [], []
     for learner in learners:
         for program in programs:
-            if completed(program, learner.certificates):
-                awards.append((AWARDED, learner.username, program["uuid"]))
-                if {run["key"] for run in _runs(program)} & set(learner.invalidate):
-                    revocations.append((REVOKED, learner.username, program["uuid"]))
+            if completed(program, learner["certificates"]):
+                awards.append((AWARDED, learner["username"], program["uuid"]))
+                if {run["key"] for run in _runs(program)} & set(learner["invalidate"]):
+                    revocations.append((REVOKED, learner["username"], program["uuid"]))
     return awards, revocations
 
 
@@ -278,6 +267,7 @@ def _runs(program):
     return [run for course in program["courses"] for run in course["course_runs"]]
 
 
-def _modes_for(run_type):
-    """A run of type credit is completed in verified mode; two modes count as professional."""
-    return {"credit": ["verified"], "professional": ["professional", "no-id-professional"]}.get(run_type, [run_type])
+def _modes_for(run):
+    """The modes that complete a run, by its type: two count as professional; without a type, none do."""
+    modes = {"credit": ["verified"], "professional": ["professional", "no-id-professional"], None: []}
+    return modes.get(run["type"], [run["type"]])

@@ -9,18 +9,30 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import redis
 import requests
 
-from testbed.inputs import InputError, completed, course_runs, expected_events, read_learners, read_programs
+from testbed.inputs import (
+    InputError,
+    completed,
+    course_runs,
+    expected_events,
+    modes_that_count,
+    obstacle,
+    read_learners,
+    read_programs,
+)
 from testbed.processes import ProcessError, Processes, wait_for
 from testbed.site import Site, connect
 
@@ -32,6 +44,29 @@ FAILURES = (ProcessError, OSError, redis.RedisError)
 # Learners who earn a certificate at the same time.
 BATCH = 20
 
+# Stricter than what reads them later: that takes a part of a password that is not encoded for the host, the port or the
+# path, asks the DNS for it, and quotes it in its errors.
+HOST = r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d+)?"
+REDIS_URL = re.compile(rf"rediss?://([^\s/?#\[\]]*@)?{HOST}(/\d*)?(\?[^\s@#]*)?")
+SERVICE_URL = re.compile(rf"https?://{HOST}(/[^\s@?#]*)?")
+ENCODED = "special characters in the user name and the password have to be percent-encoded"
+
+
+class ReaderGone(Exception):
+    """Nobody reads the output any more."""
+
+
+def _say(text, stream, end="\n"):
+    """Print at once, so that it shows here whether anybody still reads the stream."""
+    try:
+        print(text, end=end, file=stream, flush=True)
+    except BrokenPipeError:
+        raise ReaderGone from None
+
+
+def _count(number, noun):
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
 
 class Narrator:
     """Tells a person what happens, with the time that it took where they had to wait."""
@@ -41,13 +76,13 @@ class Narrator:
 
     def line(self, text=""):
         """Print a line."""
-        print(text, file=self.stream, flush=True)
+        _say(text, self.stream)
 
     @contextlib.contextmanager
     def step(self, text):
         """Print what is being done, then, once it is, how long it took."""
         started = time.monotonic()
-        print(f"  {text} ...", end=" ", file=self.stream, flush=True)
+        _say(f"  {text} ...", self.stream, end=" ")
         try:
             yield
         except BaseException:
@@ -58,8 +93,7 @@ class Narrator:
     def progress(self, done, total, what):
         """On a terminal, print a line that the next one overwrites."""
         if self.stream.isatty():
-            end = "\n" if done == total else ""
-            print(f"\r  {done} of {total} {what}", end=end, file=self.stream, flush=True)
+            _say(f"\r  {done} of {total} {what}", self.stream, end="\n" if done == total else "")
 
 
 def start(site, programs, narrator, redis_url=None, credentials_url=None, discovery_url=None):
@@ -107,10 +141,9 @@ def play(site, programs, learners, narrator):
     Args:
         site (Site): a started site.
         programs (list[dict]): the programs.
-        learners (list[Learner]): the learners.
+        learners (list[dict]): the learners.
         narrator (Narrator): tells of it.
     """
-    titles = {program["uuid"]: program["title"] for program in programs}
     shown = 0
 
     def settle():
@@ -124,37 +157,45 @@ def play(site, programs, learners, narrator):
 
     site.do("create_courses", keys=course_runs(programs, learners))
     for number, learner in enumerate(learners, 1):
-        site.do("create_learner", username=learner.username, email=learner.email, name=learner.name)
-        site.do("open_record", username=learner.username)
-        for certificate in learner.certificates:
-            site.do("enrol", username=learner.username, course_run=certificate.course_run, mode=certificate.mode)
+        username, certificates = learner["username"], learner["certificates"]
+        site.do("create_learner", username=username, email=learner["email"], name=learner["name"])
+        site.do("open_record", username=username)
+        for certificate in certificates:
+            site.do("enrol", username=username, **certificate)
         narrator.progress(number, len(learners), "learners enrolled")
-    narrator.line(f"Enrolled {len(learners)} learners; each has looked at their record in Credentials once.")
+    narrator.line(f"Enrolled {_count(len(learners), 'learner')}; each has looked at their record in Credentials once.")
 
     # In rounds: no learner earns the next certificate before the tasks of the last are through. Two tasks for one
     # learner at a time may both find a program uncertified, and award, and announce, it twice.
-    for turn in range(max(len(learner.certificates) for learner in learners)):
-        earning = [learner for learner in learners if len(learner.certificates) > turn]
+    for turn in range(max(len(learner["certificates"]) for learner in learners)):
+        earning = [learner for learner in learners if len(learner["certificates"]) > turn]
         for first in range(0, len(earning), BATCH):
             for learner in earning[first : first + BATCH]:
-                certificate = learner.certificates[turn]
-                site.do("certify", username=learner.username, **vars(certificate))
-                held, before = learner.certificates[: turn + 1], learner.certificates[:turn]
-                done = [
-                    titles[program["uuid"]]
-                    for program in programs
-                    if completed(program, held) and not completed(program, before)
-                ]
-                narrator.line(
-                    f"{learner.username} earns the certificate of {certificate.course_run} ({certificate.mode})"
-                    + "".join(f", which completes «{title}»" for title in done)
-                )
+                site.do("certify", username=learner["username"], **learner["certificates"][turn])
+                narrator.line(_earned(programs, learner, turn))
             settle()
     for learner in learners:
-        for course_run in learner.invalidate:
-            narrator.line(f"{learner.username}'s certificate of {course_run} is invalidated")
-            site.do("invalidate", username=learner.username, course_run=course_run)
+        for course_run in learner["invalidate"]:
+            narrator.line(f"{learner['username']}'s certificate of {course_run} is invalidated")
+            site.do("invalidate", username=learner["username"], course_run=course_run)
             settle()
+
+
+def _earned(programs, learner, turn):
+    """Say which certificate a learner earns in a turn, and what that leads to."""
+    certificates = learner["certificates"]
+    course_run, mode = certificates[turn]["course_run"], certificates[turn]["mode"]
+    text = f"{learner['username']} earns the certificate of {course_run} ({mode})"
+    for program in programs:
+        if completed(program, certificates[: turn + 1]) and not completed(program, certificates[:turn]):
+            text += f", which completes {_title(program)}"
+    if mode not in (modes := modes_that_count(programs, course_run)):
+        text += ", which counts for no program" + (f": it has to be {' or '.join(modes)}" if modes else "")
+    return text
+
+
+def _title(program):
+    return f"«{program['title'] or program['uuid']}»"
 
 
 def compare(expected, events):
@@ -181,6 +222,18 @@ def compare(expected, events):
     ]
 
 
+def _announce(programs, learners, expected, narrator):
+    """Say what is to come, and what cannot."""
+    numbers = [_count(len(programs), "program"), _count(len(learners), "learner"), _count(len(expected), "event")]
+    narrator.line(f"{', '.join(numbers)} to come.")
+    hopeless = [program for program in programs if obstacle(program)]
+    for program in hopeless:
+        narrator.line(f"Nobody can complete {_title(program)}: {obstacle(program)}.")
+    if not expected and hopeless != programs:
+        narrator.line("No learner completes a program: do the two files belong together?")
+    narrator.line("Starting:")
+
+
 class OptionParser(argparse.ArgumentParser):
     """Says in one line what is wrong with an option; ``make`` gives them as environment variables."""
 
@@ -199,8 +252,16 @@ def parse(argv):
     parser.add_argument("--credentials-url", default=environment("CREDENTIALS_URL"), metavar="URL")
     parser.add_argument("--discovery-url", default=environment("DISCOVERY_URL"), metavar="URL")
     options = parser.parse_args(argv)
+    if not (options.redis_url and options.credentials_url and options.discovery_url):
+        try:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                socket.create_connection(server.getsockname(), timeout=5).close()
+        except OSError as exc:
+            parser.error(f"a run needs the loopback interface, and 127.0.0.1 cannot be reached: {exc.strerror or exc}")
     for name in ("credentials_url", "discovery_url"):
         if url := getattr(options, name):
+            if not SERVICE_URL.fullmatch(url):
+                parser.error(f"{name.upper()}: it has to be http://host:port or the like, without user and password")
             try:
                 requests.get(url, timeout=5)  # any answer will do
             except requests.RequestException as exc:
@@ -210,13 +271,24 @@ def parse(argv):
         missing = ", ".join(name for name, value in options.jwt.items() if not value)
         parser.error(f"a service of your own needs the environment variable(s) {missing}, as it has them")
     if options.redis_url:
+        if not REDIS_URL.fullmatch(options.redis_url):
+            parser.error(f"REDIS_URL: it has to be redis://user:password@host:port/number or the like; {ENCODED}")
         try:
             with connect(options.redis_url) as client:
                 client.ping()
-        except (ValueError, redis.RedisError) as exc:
-            # Not the URL: it may have a password in it.
-            parser.error(f"REDIS_URL: {exc}")
+        except (ValueError, TypeError, redis.RedisError) as exc:
+            # Neither the URL nor what others say of it: there may be a password in both.
+            reason = getattr(exc.__context__, "strerror", None) or type(exc).__name__
+            parser.error(f"REDIS_URL: cannot use this Redis: {reason}; {ENCODED}")
     return options
+
+
+def without_credentials(text, url):
+    """Cross out what a Redis, or what speaks with it, may quote of a URL's user name and password."""
+    parts = urlsplit(url or "")
+    for secret in filter(None, (parts.username, parts.password)):
+        text = text.replace(secret, "***").replace(unquote(secret), "***")
+    return text
 
 
 def main(argv=None):
@@ -227,7 +299,8 @@ def main(argv=None):
         argv (list[str]): the options. Defaults to the command line's.
 
     Returns:
-        int: 0 if exactly the expected events arrived, 1 if not, 2 for unusable input, 130 if it was interrupted.
+        int: 0 if exactly the expected events arrived, or nobody reads the output any more; 1 if they did not, 2 for
+            unusable input, 130 if it was interrupted.
     """
     options = parse(argv)
     narrator = Narrator(sys.stdout)
@@ -247,10 +320,7 @@ def main(argv=None):
             site = Site(processes, directory)
             if all(options.jwt.values()):
                 site.jwt = options.jwt
-            narrator.line(f"{len(programs)} programs, {len(learners)} learners, {len(expected)} events to come.")
-            if not expected:
-                narrator.line("No learner completes a program: do the two files belong together?")
-            narrator.line("Starting:")
+            _announce(programs, learners, expected, narrator)
             start(site, programs, narrator, options.redis_url, options.credentials_url, options.discovery_url)
             try:
                 play(site, programs, learners, narrator)
@@ -265,17 +335,20 @@ def main(argv=None):
     except KeyboardInterrupt:
         problems.append("interrupted")
         code = 130
+    except ReaderGone:
+        code = 0  # as with `make run | head -5`: no failure, and nothing to say any more
     if site and options.redis_url:
         with contextlib.suppress(redis.RedisError):
             site.remove_keys()
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
-    if code == 1:
-        print(f"The logs are in {directory}", file=sys.stderr)
-        return code
-    shutil.rmtree(directory)
-    if code == 0:
-        narrator.line(f"OK: exactly the {len(expected)} expected events arrived.")
+    if code != 1:
+        shutil.rmtree(directory)
+    with contextlib.suppress(ReaderGone):
+        for problem in problems:
+            _say(f"error: {without_credentials(problem, options.redis_url)}", sys.stderr)
+        if code == 1:
+            _say(f"The logs are in {directory}", sys.stderr)
+        if code == 0:
+            narrator.line(f"OK: exactly the {_count(len(expected), 'expected event')} arrived.")
     return code
 
 

@@ -3,15 +3,21 @@ Tests of ``make run``, with all of its processes.
 """
 
 import json
+import os
 import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 import redis
 
 from testbed.credentials.client import CredentialsControl
 from testbed.inputs import AWARDED, REVOKED, expected_events, read_learners, read_programs
-from testbed.run import DATA, Narrator, compare, play, start
+from testbed.processes import PATIENCE
+from testbed.run import DATA, Narrator, compare, parse, play, start, without_credentials
 from testbed.site import TOPIC, Site, Valkey
+from testbed.tests.conftest import ROOT, leftovers
 
 pytestmark = pytest.mark.e2e
 
@@ -34,7 +40,7 @@ def test_certificates_become_events(run):
     assert {event["topic"] for event in events} == {TOPIC}
     assert all(list(event) == ["type", "id", "source", "time", "topic", "data"] for event in events)
     assert len({event["id"] for event in events}) == len(events)
-    names = {learner.username: learner.name for learner in read_learners(LEARNERS)}
+    names = {learner["username"]: learner["name"] for learner in read_learners(LEARNERS)}
     for event in events:
         certificate = event["data"]["program_certificate"]
         assert certificate["user"]["pii"]["name"] == names[certificate["user"]["pii"]["username"]]
@@ -46,31 +52,81 @@ def test_certificates_become_events(run):
     assert [path.name for path in started.directory.iterdir()] == ["output"]
 
 
-def test_runs_side_by_side_on_one_redis(run, processes, tmp_path):
-    learners = tmp_path / "learners.json"
-    learners.write_text(
-        json.dumps(
-            [
-                {
-                    "username": "solo",
-                    "email": "solo@example.com",
-                    "name": "Solo",
-                    "certificates": [{"course_run": "course-v1:OpenX+TEACH1+2026", "mode": "professional"}],
-                }
-            ]
-        )
-    )
-    valkey = Valkey(processes, "shared-redis", tmp_path / "shared-redis")
+def program(number, *courses, **changes):
+    """A program as Discovery gives it; a course is (key, type) of its runs."""
+    return {
+        "uuid": f"3883fdfa-0000-4000-8000-00000000000{number}",
+        "title": None,
+        "type": None,
+        "status": "active",
+        "courses": [{"course_runs": [{"key": key, "type": kind} for key, kind in runs]} for runs in courses],
+        "marketing_slug": None,
+        **changes,
+    }
 
-    first = run(REDIS_URL=valkey.url)
-    second = run(REDIS_URL=valkey.url, LEARNERS=str(learners))
+
+def learner(username, *certificates, **changes):
+    """A learner; a certificate is (course run, mode)."""
+    certificates = [{"course_run": course_run, "mode": mode} for course_run, mode in certificates]
+    email = f"{username}@example.com"
+    return {"username": username, "email": email, "name": username, "certificates": certificates, **changes}
+
+
+def test_runs_side_by_side_on_one_redis(run, processes, tmp_path):
+    """Both with a password that has to be encoded; one with a page of Discovery's, in all forms that it has."""
+    honor, typeless = ("course-v1:OpenX+G1+2026", "honor"), ("course-v1:OpenX+G2+2026", None)
+    page = [
+        program(1, [honor], title="Gardening"),
+        program(2, [honor], []),  # by title, which these have not, the LMS sorts what a lost certificate concerns
+        program(3, [honor], [typeless]),
+        program(4),
+    ]
+    programs, learners = tmp_path / "programs.json", tmp_path / "learners.json"
+    programs.write_text(json.dumps({"count": 4, "next": None, "previous": None, "results": page}))
+    people = [learner("solo", honor), learner("lurker", (honor[0], "audit"), invalidate=[honor[0]])]
+    learners.write_text(json.dumps(people))
+    valkey = Valkey(processes, "shared-redis", tmp_path / "shared-redis")
+    redis.Redis(port=valkey.port).config_set("requirepass", "p@ss/w#rd")
+    url = f"redis://:p%40ss%2Fw%23rd@127.0.0.1:{valkey.port}/0"
+
+    first = run(REDIS_URL=url)
+    second = run(REDIS_URL=url, PROGRAMS=str(programs), LEARNERS=str(learners))
 
     assert first.wait() == 0, first.text
     assert second.wait() == 0, second.text
     assert len(events_in(first.text)) == 4
     [event] = events_in(second.text)
     assert event["data"]["program_certificate"]["user"]["pii"]["username"] == "solo"
-    assert redis.Redis(port=valkey.port).dbsize() == 0
+    assert redis.Redis(port=valkey.port, password="p@ss/w#rd").dbsize() == 0
+    for line in (
+        "4 programs, 2 learners, 1 event to come.",
+        f"Nobody can complete «{page[1]['uuid']}»: its courses[1] has no course run.",
+        f"Nobody can complete «{page[2]['uuid']}»: its courses[1] has no course run with a type.",
+        f"Nobody can complete «{page[3]['uuid']}»: it has no courses.",
+        f"solo earns the certificate of {honor[0]} (honor), which completes «Gardening»",
+        f"lurker earns the certificate of {honor[0]} (audit), which counts for no program: it has to be honor",
+        "OK: exactly the 1 expected event arrived.",
+    ):
+        assert line in second.text.splitlines()
+
+
+def test_a_reader_that_goes_away_ends_the_run(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "testbed.run"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for _ in range(4):  # as `head -4` does it
+            process.stdout.readline()
+        process.stdout.close()
+        code = process.wait(PATIENCE)
+
+        assert (code, process.stderr.read()) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+    assert not leftovers(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -111,26 +167,125 @@ def test_unusable_input_starts_nothing(run, tmp_path):
     started = run("--learners", learners)
 
     assert started.wait() == 2
-    assert started.text == f"error: {learners}: [0].certificates[0].course_run: is missing\n"
+    assert started.text == f"error: {learners}: [0].certificates[0].course_run: This field is required.\n"
     assert [path.name for path in started.directory.iterdir()] == ["output"]
+
+
+HOW_REDIS = "error: REDIS_URL: it has to be redis://user:password@host:port/number or the like; special characters"
 
 
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"REDIS_URL": "redis://:secret@127.0.0.1:1/0"}, "error: REDIS_URL: Error 111"),
-        ({"REDIS_URL": "nonsense"}, "error: REDIS_URL: Redis URL must specify"),
-        ({"DISCOVERY_URL": "nonsense"}, "error: DISCOVERY_URL: cannot reach nonsense"),
-        ({"CREDENTIALS_URL": "http://127.0.0.1:1"}, "error: CREDENTIALS_URL: cannot reach http://127.0.0.1:1"),
+        (
+            {"REDIS_URL": "redis://:secret@127.0.0.1:1/0"},
+            "error: REDIS_URL: cannot use this Redis: Connection refused;",
+        ),
+        (
+            {"REDIS_URL": "redis://:sec:ret@127.0.0.1:1/0"},
+            "error: REDIS_URL: cannot use this Redis: Connection refused;",
+        ),
+        ({"REDIS_URL": "redis://127.0.0.1:70000"}, "error: REDIS_URL: cannot use this Redis: ValueError;"),
+        ({"REDIS_URL": "redis://:secret@127.0.0.1:1/0?no=1"}, "error: REDIS_URL: cannot use this Redis: TypeError;"),
+        ({"REDIS_URL": "nonsense"}, HOW_REDIS),
+        ({"REDIS_URL": "unix:///redis.sock"}, HOW_REDIS),
+        ({"REDIS_URL": "redis://:se@cret/w#rd@127.0.0.1:6379"}, HOW_REDIS),
+        ({"REDIS_URL": "redis://:se/cret@127.0.0.1:6379"}, HOW_REDIS),
+        ({"REDIS_URL": "redis://:1/secret@127.0.0.1:6379"}, HOW_REDIS),
+        ({"REDIS_URL": "redis://:1#secret@127.0.0.1:6379"}, HOW_REDIS),
+        ({"REDIS_URL": "redis://:1?secret@127.0.0.1:6379"}, HOW_REDIS),
+        ({"REDIS_URL": "redis://user:1?secret@127.0.0.1:6379"}, HOW_REDIS),
+        ({"REDIS_URL": "redis://:se[cret@127.0.0.1:6379"}, HOW_REDIS),
+        ({"REDIS_URL": "redis://:se]cr[et@127.0.0.1:6379"}, HOW_REDIS),
+        (
+            {"DISCOVERY_URL": "nonsense"},
+            "error: DISCOVERY_URL: it has to be http://host:port or the like, without user",
+        ),
+        (
+            {"CREDENTIALS_URL": "http://:se/cret@127.0.0.1:1"},
+            "error: CREDENTIALS_URL: it has to be http://host:port or",
+        ),
+        (
+            {"CREDENTIALS_URL": "http://user:secret@127.0.0.1:1"},
+            "error: CREDENTIALS_URL: it has to be http://host:port",
+        ),
+        (
+            {"CREDENTIALS_URL": "http://127.0.0.1:1"},
+            "error: CREDENTIALS_URL: cannot reach http://127.0.0.1:1: Connection",
+        ),
     ],
 )
-def test_unusable_services_are_refused(run, variables, message):
-    started = run(**variables)
+def test_unusable_services_are_refused(monkeypatch, capsys, variables, message):
+    for name in ("REDIS_URL", "CREDENTIALS_URL", "DISCOVERY_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
 
-    assert started.wait() == 2
-    assert message in started.text
-    assert "secret" not in started.text
-    assert "Starting" not in started.text
+    with pytest.raises(SystemExit) as ended:
+        parse([])
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert line.startswith(message)
+    assert not any(part in line for part in ("secret", "cret", "se@", "se/", "sec:", "w#rd"))
+    assert ("percent-encoded" in line) is ("REDIS_URL" in variables)
+
+
+def test_a_refused_password_is_not_quoted(monkeypatch, capsys, processes, tmp_path):
+    valkey = Valkey(processes, "locked-redis", tmp_path / "locked-redis")
+    redis.Redis(port=valkey.port).config_set("requirepass", "right")
+
+    with pytest.raises(SystemExit):
+        parse(["--redis-url", f"redis://somebody:wrong@127.0.0.1:{valkey.port}"])
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: REDIS_URL: cannot use this Redis: AuthenticationError;")
+    assert "wrong" not in line and "somebody" not in line
+
+
+def test_what_a_redis_answers_later_is_printed_without_user_and_password():
+    url = "redis://alice%25:s3cr3t%40@127.0.0.1:6379/0"
+    for text in ("User alice% may not `xrange`", "unknown command `AUTH`: `alice%` `s3cr3t@`", f"cannot use {url}"):
+        printed = without_credentials(text, url)
+        assert not any(secret in printed for secret in ("alice", "s3cr3t"))
+    assert without_credentials("User *** may not", None) == "User *** may not"
+
+
+def test_a_run_without_loopback_says_so_at_once(monkeypatch, capsys):
+    def unreachable(*_args, **_kwargs):
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+
+    with pytest.raises(SystemExit) as ended:
+        parse([])
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: a run needs the loopback interface, and 127.0.0.1 cannot be reached: Network is unreachable\n"
+    )
+
+
+def test_a_run_in_a_network_without_loopback(tmp_path):
+    command = ["unshare", "--net", "--map-root-user"]
+    try:
+        subprocess.run([*command, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("there is no way here to make a network")
+
+    ended = subprocess.run(
+        [*command, sys.executable, "-m", "testbed.run"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
+    assert ended.stderr.startswith("error: a run needs the loopback interface")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_services_of_ones_own_need_their_secret(run, processes, tmp_path):
