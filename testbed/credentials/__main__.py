@@ -3,6 +3,7 @@ Start the local stand-in of Credentials: ``python -m testbed.credentials --datab
 
 The environment has to have ``CREDENTIALS_JWT_SECRET_KEY``, ``CREDENTIALS_JWT_ISSUER`` and ``CREDENTIALS_JWT_AUDIENCE``.
 The database is created if it is not there, and kept: a stand-in that is started again knows its certificates.
+``CREDENTIALS_CFG`` (optional) names a YAML file of settings, those of the event bus above all.
 """
 
 import os
@@ -21,6 +22,7 @@ def main():
     serving.end_on_signals()
     parser = serving.OptionParser("CREDENTIALS", prog="python -m testbed.credentials", description=__doc__)
     parser.add_argument("--database", required=True, metavar="FILE", help="SQLite file")
+    parser.add_argument("--consume", metavar="GROUP", help="do not serve: take certificates from events, as this group")
     options = parser.parse_args()
     os.environ.update(  # not setdefault: the caller's DJANGO_SETTINGS_MODULE is the LMS's
         DJANGO_SETTINGS_MODULE="testbed.credentials.settings",
@@ -34,6 +36,11 @@ def main():
         call_command("migrate", run_syncdb=True, verbosity=0)
     except Error as error:
         parser.error(f"cannot use the database {options.database}: {error}")
+    if options.consume:
+        from testbed.credentials.consumer import consume  # its models need the settings
+
+        consume(options.consume)
+        return
     serving.serve(FaultGate(get_wsgi_application(), FAULTS), options.port)
 
 

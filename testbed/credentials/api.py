@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
+from testbed.credentials import events
 from testbed.credentials.clock import CLOCK
 from testbed.credentials.models import CourseCertificate, Credential, User
 
@@ -103,7 +104,7 @@ class CredentialSerializer(serializers.Serializer):
             "date_override": instance.date_override,
             "created": instance.created.strftime(TIMESTAMP),
             "modified": instance.modified.strftime(TIMESTAMP),
-            "certificate_url": self.context["request"].build_absolute_uri(f"/credentials/{instance.uuid.hex}/"),
+            "certificate_url": self.context["request"].build_absolute_uri(instance.path),
         }
 
 
@@ -180,23 +181,50 @@ class CredentialsView(APIView):
         serializer = CredentialSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         data = serializer.validated_data
-        identity = {"username": data["username"], "type": data["credential"]["type"], "key": data["credential"]["key"]}
-        now = CLOCK.now()
-        with transaction.atomic():
-            credential = Credential.objects.filter(**identity).first()
-            if credential is None:
-                if not User.objects.filter(username=data["username"]).exists():
-                    return server_error(request)
-                credential = Credential(**identity, created=now)
-            credential.mode = data["credential"].get("mode", "")
-            credential.status = data["status"]
-            credential.date_override = request.data.get("date_override")
-            credential.modified = now
-            credential.history.append(credential.status)
-            credential.save()
-            if credential.type == Credential.COURSE_RUN:
-                CourseCertificate.objects.get_or_create(course_id=credential.key, certificate_type=credential.mode)
+        credential = store(
+            {"username": data["username"], "type": data["credential"]["type"], "key": data["credential"]["key"]},
+            status=data["status"],
+            mode=data["credential"].get("mode", ""),
+            date_override=request.data.get("date_override"),
+            site=request.build_absolute_uri("/").rstrip("/"),
+        )
+        if credential is None:
+            return server_error(request)
         return Response(CredentialSerializer(credential, context={"request": request}).data, status=201)
+
+
+def store(identity, *, status, mode="", date_override=None, site):
+    """
+    Store a certificate, or the new status of one that is there, and announce it if it is of a program.
+
+    Args:
+        identity (dict): its ``username``, ``type`` and ``key``.
+        status (str): one of ``STATUSES``.
+        mode (str): of a course certificate.
+        date_override (dict): as it came.
+        site (str): the URL under which certificates are shown, for the event.
+
+    Returns:
+        Credential: what is stored; None if it would be new and the learner is unknown.
+    """
+    with transaction.atomic():
+        now = CLOCK.now()  # not before it is this transaction's turn: the later one has the later time
+        credential = Credential.objects.filter(**identity).first()
+        if credential is None:
+            if not User.objects.filter(username=identity["username"]).exists():
+                return None
+            credential = Credential(**identity, created=now)
+        credential.mode = mode
+        credential.status = status
+        credential.date_override = date_override
+        credential.modified = now
+        credential.history.append(credential.status)
+        credential.save()
+        if credential.type == Credential.COURSE_RUN:
+            CourseCertificate.objects.get_or_create(course_id=credential.key, certificate_type=credential.mode)
+        else:
+            events.announce(credential, site)  # as in the real one, before the transaction ends
+    return credential
 
 
 def _hidden(credentials):

@@ -47,3 +47,19 @@ class Credential(models.Model):
 
     class Meta:
         unique_together = ("username", "type", "key")
+
+    @property
+    def path(self):
+        """str: where the certificate is shown."""
+        return f"/credentials/{self.uuid.hex}/"
+
+
+class LastEvent(models.Model):
+    """The time of the event that a learner's program certificate was last taken from, where events are consumed."""
+
+    lms_user_id = models.IntegerField()
+    program_uuid = models.UUIDField()
+    time = models.DateTimeField()
+
+    class Meta:
+        unique_together = ("lms_user_id", "program_uuid")

@@ -3,7 +3,10 @@
 import os
 import secrets
 
+import yaml
+
 from testbed import serving
+from testbed.inputs import AWARDED, REVOKED
 
 SECRET_KEY = secrets.token_hex()  # signs nothing that has to outlive the process
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
@@ -47,3 +50,20 @@ REST_FRAMEWORK = {
 
 # Whatever the file lists has an active certificate configuration here.
 PROGRAMS, _ = serving.read_programs(os.environ["CREDENTIALS_STANDIN_PROGRAMS"])
+
+# As in the real one: both events are off, and topics have a prefix.
+EVENT_BUS_PRODUCER = "edx_event_bus_redis.create_producer"
+EVENT_BUS_CONSUMER = "edx_event_bus_redis.RedisEventConsumer"
+EVENT_BUS_TOPIC_PREFIX = "dev"
+TOPIC = "learning-program-certificate-lifecycle"
+EVENT_BUS_PRODUCER_CONFIG = {
+    event_type: {TOPIC: {"event_key_field": "program_certificate.program.uuid", "enabled": False}}
+    for event_type in (AWARDED, REVOKED)
+}
+
+# An operator's YAML file. As in the real one, a setting in it replaces the whole setting, and nothing is merged.
+if _path := os.environ.get("CREDENTIALS_CFG"):
+    with open(_path, encoding="utf-8") as _file:
+        globals().update(yaml.safe_load(_file))
+    # Sends what is enabled to the bus. Its start takes a third of a second, so only where it can be enabled.
+    INSTALLED_APPS.append("openedx_events")

@@ -20,6 +20,7 @@ class ProbeConfig(AppConfig):
     - ``TESTBED_RETRY_DIVISOR``: divide the waits before Celery's retries; their number stays.
     - ``TESTBED_CONSUMER_HANGS``: on an event from the bus, create this file and wait, until the process is killed.
     - ``TESTBED_RECEIVER_RAISES``: connect a receiver that raises to both program-certificate events.
+    - ``TESTBED_CLOCK_AHEAD``: so many seconds later is when a republish run believes that it asks Credentials.
     """
 
     name = "testbed.probe"
@@ -36,6 +37,8 @@ class ProbeConfig(AppConfig):
             _shorten_retries(float(divisor))
         if os.environ.get("TESTBED_RECEIVER_RAISES"):
             _connect(_raise)
+        if seconds := os.environ.get("TESTBED_CLOCK_AHEAD"):
+            _advance_clock(float(seconds))
 
 
 def append(path, record):
@@ -120,3 +123,13 @@ def _shorten_retries(divisor):
 
     original = autoretry.get_exponential_backoff_interval
     autoretry.get_exponential_backoff_interval = lambda **kwargs: original(**kwargs) / divisor
+
+
+def _advance_clock(seconds):
+    # This one name only: tokens are made by the right clock, or Credentials would refuse them.
+    from datetime import timedelta
+
+    from openedx.core.djangoapps.programs import credentials_reader
+
+    original = credentials_reader.now
+    credentials_reader.now = lambda: original() + timedelta(seconds=seconds)

@@ -17,10 +17,15 @@ from uuid import uuid4
 import jwt
 import pytest
 import requests
+import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
+from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_event_data
+from openedx_events.tooling import OpenEdxPublicSignal
 
 from testbed.credentials.client import CredentialsControl
+from testbed.inputs import AWARDED, REVOKED
 from testbed.serving import running
+from testbed.site import TOPIC, Valkey, connect
 
 pytestmark = pytest.mark.e2e
 
@@ -550,6 +555,74 @@ def test_clock(service, learner, control, offset):
     assert after <= datetime.fromisoformat(right["modified"]) <= datetime.now(UTC)
     with pytest.raises(ValueError, match="offset"):
         control.set_clock("slow")
+
+
+# Its events
+
+
+def configured(directory, enabled, url):
+    """The environment of a stand-in whose operator has listed these events; each is mapped to whether it is enabled."""
+    config = {
+        event_type: {TOPIC: {"event_key_field": "program_certificate.program.uuid", "enabled": on}}
+        for event_type, on in enabled.items()
+    }
+    path = directory / "credentials.yml"
+    path.write_text(
+        yaml.safe_dump({"EVENT_BUS_PRODUCER_CONFIG": config, "EVENT_BUS_REDIS_CONNECTION_URL": url}), encoding="utf-8"
+    )
+    return ENVIRONMENT | {"CREDENTIALS_CFG": str(path)}
+
+
+def published(bus):
+    """The entries of the stream whose topic has the prefix that Credentials has by default."""
+    with connect(bus.url) as client:
+        return [entry for _id, entry in client.xrange(f"dev-{TOPIC}")]
+
+
+def test_events(files, processes, tmp_path):
+    bus = Valkey(processes, "bus", tmp_path / "bus")
+    with standin(files, "events", configured(tmp_path, {AWARDED: True, REVOKED: True}, bus.url)) as (url, _):
+        service = Caller(url, "credentials_service_user", administrator=True, superuser=True)
+        Caller(url, "learner", user_id=42, email="somebody@example.com").list(username="learner")
+        CredentialsControl(url).set_clock(3600)
+        for status in ("awarded", "awarded", "revoked"):
+            answer = service.award("learner", status=status).json()
+        service.award_run("learner")
+        service.award("learner", status="unheard of")
+        [stored] = [item for item in CredentialsControl(url).credentials() if item["program_uuid"]]
+
+        entries = published(bus)
+        assert [entry[b"type"].decode() for entry in entries] == [AWARDED, AWARDED, REVOKED]
+        assert {entry[b"source"] for entry in entries} == {b"openedx/SERVICE_NAME_UNSET/web"}
+        times = [datetime.fromisoformat(entry[b"time"].decode()) for entry in entries]
+        assert times == sorted(set(times)) and times[-1] == datetime.fromisoformat(stored["modified"])
+        assert times[0] > datetime.now(UTC) + timedelta(minutes=59)
+        data = deserialize_bytes_to_event_data(
+            entries[-1][b"event_data"], OpenEdxPublicSignal.get_signal_by_type(REVOKED)
+        )["program_certificate"]
+        assert (data.user.id, data.user.pii.username, data.user.pii.email) == (42, "learner", "somebody@example.com")
+        assert (data.program.uuid, data.program.title, data.program.program_type) == (
+            PROGRAM,
+            "A program",
+            "MicroMasters",
+        )
+        assert (data.uuid, data.url, data.status) == (stored["uuid"], answer["certificate_url"], "revoked")
+
+        # A bus that is down hurts no certificate.
+        bus.stop()
+        assert service.award("learner").status_code == 201
+        assert CredentialsControl(url).credentials()[0]["posts"] == 4
+
+
+def test_events_that_the_settings_do_not_enable(files, processes, tmp_path):
+    bus = Valkey(processes, "bus", tmp_path / "bus")
+    for enabled, heard in (({REVOKED: False}, []), ({REVOKED: True}, [REVOKED])):
+        with standin(files, "more-events", configured(tmp_path, enabled, bus.url)) as (url, _):
+            service = Caller(url, "credentials_service_user", administrator=True, superuser=True)
+            Caller(url, "learner", user_id=42).list(username="learner")
+            for status in ("awarded", "revoked"):
+                assert service.award("learner", status=status).status_code == 201
+        assert [entry[b"type"].decode() for entry in published(bus)] == heard
 
 
 # The server
