@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 export PROGRAMS LEARNERS REDIS_URL CREDENTIALS_URL DISCOVERY_URL JWT_SECRET_KEY JWT_ISSUER JWT_AUDIENCE
+export BUS KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help requirements run test test-mysql test-tutor faults apply quality docs compile-requirements clean
+.PHONY: help requirements run test test-mysql test-kafka test-tutor faults apply quality docs compile-requirements clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -20,7 +21,7 @@ $(INSTALLED): requirements/edx/development.txt setup.py
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer was not found; name one with PYTHON=" >&2; exit 2; }
 	@$(PYTHON) -m testbed.install $@ $^
 
-run: $(INSTALLED)  ## watch a certificate become an event (PROGRAMS=, LEARNERS=, REDIS_URL=)
+run: $(INSTALLED)  ## watch a certificate become an event (BUS=kafka, PROGRAMS=, LEARNERS=, REDIS_URL=)
 	@$(BIN)/python -m testbed.run
 
 test: $(INSTALLED)  ## run the whole suite
@@ -29,6 +30,9 @@ test: $(INSTALLED)  ## run the whole suite
 test-mysql: $(INSTALLED)  ## run the tests on a MySQL-protocol server (MYSQL_URL=, or an installed MariaDB)
 	@$(BIN)/python -m testbed.mysql
 	$(BIN)/python -m pytest -m mysql testbed/tests/test_mysql.py
+
+test-kafka: $(INSTALLED)  ## run the tests on Kafka, and print the table of their faults (KAFKA_BOOTSTRAP_SERVERS=)
+	$(BIN)/python -m pytest -rs -m kafka testbed/tests
 
 test-tutor: $(INSTALLED)  ## render the operators' Tutor plugin with each line of Tutor (downloads them)
 	$(BIN)/python -m pytest -rs -m tutor testbed/tests/test_tutor.py

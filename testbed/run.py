@@ -2,7 +2,8 @@
 ``make run``: watch course certificates become program certificates, and those become events.
 
 Everything is real and on loopback: a Redis-protocol server, an LMS database, a prefork Celery worker, an event-bus
-consumer, and stand-ins of Credentials and Discovery that answer as those services do.
+consumer, and stand-ins of Credentials and Discovery that answer as those services do. With ``BUS=kafka`` the events
+leave through Kafka instead of Redis; ``testbed.kafka`` says how real that is.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from testbed.inputs import (
     read_learners,
     read_programs,
 )
+from testbed.kafka.site import KafkaSite, find_problem
 from testbed.processes import ProcessError, Processes, wait_for
 from testbed.site import Site, connect
 
@@ -113,6 +115,9 @@ def start(site, programs, narrator, redis_url=None, credentials_url=None, discov
     else:
         with narrator.step("Redis-protocol server"):
             site.start_redis()
+    for what, begin in site.bus_steps():
+        with narrator.step(what):
+            begin()
     site.credentials_url, site.discovery_url = credentials_url, discovery_url
     if not credentials_url:
         with narrator.step("stand-in of Credentials"):
@@ -145,12 +150,13 @@ def play(site, programs, learners, narrator):
         narrator (Narrator): tells of it.
     """
     shown = 0
+    so_far = {}  # username -> the learner, as far as they have come
 
     def settle():
         """Wait until all that was begun has arrived at the consumer, and show it."""
         nonlocal shown
         site.wait_for_tasks()
-        site.wait_for_events(len(site.stream()))
+        site.wait_for_arrival(sum(map(len, expected_events(programs, so_far.values()))))
         for event in (events := site.events())[shown:]:
             narrator.line(f"EVENT {json.dumps(event, ensure_ascii=False)}")
         shown = len(events)
@@ -172,12 +178,15 @@ def play(site, programs, learners, narrator):
         for first in range(0, len(earning), BATCH):
             for learner in earning[first : first + BATCH]:
                 site.do("certify", username=learner["username"], **learner["certificates"][turn])
+                held = learner["certificates"][: turn + 1]
+                so_far[learner["username"]] = {**learner, "certificates": held, "invalidate": []}
                 narrator.line(_earned(programs, learner, turn))
             settle()
     for learner in learners:
         for course_run in learner["invalidate"]:
             narrator.line(f"{learner['username']}'s certificate of {course_run} is invalidated")
             site.do("invalidate", username=learner["username"], course_run=course_run)
+            so_far[learner["username"]]["invalidate"].append(course_run)
             settle()
 
 
@@ -248,6 +257,9 @@ def parse(argv):
     parser = OptionParser(prog="python -m testbed.run", description=__doc__, allow_abbrev=False)
     parser.add_argument("--programs", default=environment("PROGRAMS") or DATA / "programs.json", metavar="FILE")
     parser.add_argument("--learners", default=environment("LEARNERS") or DATA / "learners.json", metavar="FILE")
+    parser.add_argument("--bus", default=environment("BUS") or "redis", metavar="redis|kafka")
+    parser.add_argument("--kafka-servers", default=environment("KAFKA_BOOTSTRAP_SERVERS"), metavar="HOST:PORT,...")
+    parser.add_argument("--schema-registry-url", default=environment("SCHEMA_REGISTRY_URL"), metavar="URL")
     parser.add_argument("--redis-url", default=environment("REDIS_URL"), metavar="URL")
     parser.add_argument("--credentials-url", default=environment("CREDENTIALS_URL"), metavar="URL")
     parser.add_argument("--discovery-url", default=environment("DISCOVERY_URL"), metavar="URL")
@@ -258,7 +270,11 @@ def parse(argv):
                 socket.create_connection(server.getsockname(), timeout=5).close()
         except OSError as exc:
             parser.error(f"a run needs the loopback interface, and 127.0.0.1 cannot be reached: {exc.strerror or exc}")
-    for name in ("credentials_url", "discovery_url"):
+    if options.bus not in ("redis", "kafka"):
+        parser.error(f"BUS: {options.bus!r} is neither redis nor kafka")
+    if options.bus == "redis":
+        options.kafka_servers = options.schema_registry_url = None
+    for name in ("credentials_url", "discovery_url", "schema_registry_url"):
         if url := getattr(options, name):
             if not SERVICE_URL.fullmatch(url):
                 parser.error(f"{name.upper()}: it has to be http://host:port or the like, without user and password")
@@ -270,6 +286,8 @@ def parse(argv):
     if (options.credentials_url or options.discovery_url) and not all(options.jwt.values()):
         missing = ", ".join(name for name, value in options.jwt.items() if not value)
         parser.error(f"a service of your own needs the environment variable(s) {missing}, as it has them")
+    if options.kafka_servers and (problem := find_problem(options.kafka_servers)):
+        parser.error(f"KAFKA_BOOTSTRAP_SERVERS: {problem}")
     if options.redis_url:
         if not REDIS_URL.fullmatch(options.redis_url):
             parser.error(f"REDIS_URL: it has to be redis://user:password@host:port/number or the like; {ENCODED}")
@@ -317,14 +335,17 @@ def main(argv=None):
         with Processes(directory) as processes:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, processes.interrupt)
-            site = Site(processes, directory)
+            if options.bus == "kafka":
+                site = KafkaSite(processes, directory, options.kafka_servers, options.schema_registry_url)
+            else:
+                site = Site(processes, directory)
             if all(options.jwt.values()):
                 site.jwt = options.jwt
             _announce(programs, learners, expected, narrator)
             start(site, programs, narrator, options.redis_url, options.credentials_url, options.discovery_url)
             try:
                 play(site, programs, learners, narrator)
-                wait_for(lambda: len(site.events()) >= len(site.stream()), "the consumer", patience=10)
+                wait_for(lambda: len(site.events()) >= site.count_published(), "the consumer", patience=10)
             except FAILURES as exc:
                 problems.append(str(exc))
             problems += compare(expected, site.events())
@@ -340,6 +361,8 @@ def main(argv=None):
     if site and options.redis_url:
         with contextlib.suppress(redis.RedisError):
             site.remove_keys()
+    if site and options.kafka_servers:
+        site.remove_topic()
     if code != 1:
         shutil.rmtree(directory)
     with contextlib.suppress(ReaderGone):

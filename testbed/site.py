@@ -89,11 +89,18 @@ class Site:
     """
     The site. It starts nothing by itself: the steps of a run are its methods, in the order they are called.
 
+    Its event bus is Redis.
+
     Args:
         processes (Processes): starts and ends the processes.
         directory (Path): where configuration, databases and logs go.
         enabled (bool): whether the two events are enabled on the bus. False leaves the configuration as it is shipped.
     """
+
+    bus_app = "edx_event_bus_redis"
+    group = GROUP
+    # What a consumer of this bus has to be told.
+    consumer_options = {"consumer_name": "testbed"}
 
     def __init__(self, processes, directory, enabled=True):
         self.processes = processes
@@ -113,6 +120,10 @@ class Site:
         self.consumer = None
 
     # Servers
+
+    def bus_steps(self):
+        """Return what starts the event bus: what to call each step, and a function."""
+        return []  # the broker is the bus, too
 
     def start_redis(self):
         """Start a Redis-protocol server, both broker and bus."""
@@ -175,13 +186,9 @@ class Site:
             "CELERY_BROKER_VHOST": broker.path.lstrip("/"),
             "BROKER_TRANSPORT_OPTIONS": {"global_keyprefix": f"{self.run_id}-"},
             "CREDENTIALS_INTERNAL_SERVICE_URL": self.credentials_url,
-            "ADDL_INSTALLED_APPS": ["edx_event_bus_redis", "testbed.probe.apps.ProbeConfig"],
-            "EVENT_BUS_PRODUCER": "edx_event_bus_redis.create_producer",
-            "EVENT_BUS_CONSUMER": "edx_event_bus_redis.RedisEventConsumer",
-            "EVENT_BUS_REDIS_CONNECTION_URL": _with_timeouts(self.bus_url),
-            "EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": CONSUMER_POLL,
-            "EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP": 0.2,
+            "ADDL_INSTALLED_APPS": [self.bus_app, "testbed.probe.apps.ProbeConfig"],
             "EVENT_BUS_TOPIC_PREFIX": self.run_id,
+            **self.bus_settings(),
         }
         if database:
             # Before the applications' models are imported, which load Django's back end.
@@ -192,6 +199,16 @@ class Site:
             }
         self.config_file.touch(mode=0o600)
         self.config_file.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    def bus_settings(self):
+        """Return the settings of the event bus's back end."""
+        return {
+            "EVENT_BUS_PRODUCER": "edx_event_bus_redis.create_producer",
+            "EVENT_BUS_CONSUMER": "edx_event_bus_redis.RedisEventConsumer",
+            "EVENT_BUS_REDIS_CONNECTION_URL": _with_timeouts(self.bus_url),
+            "EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": CONSUMER_POLL,
+            "EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP": 0.2,
+        }
 
     def _sqlite(self):
         return {
@@ -251,14 +268,14 @@ class Site:
             raise ProcessError(f"the LMS could not {action}: {answer['error']}, see {self.shell.log}")
         return answer["result"]
 
-    def start_worker(self, name="worker", concurrency=2, **env):
-        """Start a prefork Celery worker, and wait until it takes tasks."""
+    def start_worker(self, name="worker", concurrency=2, options=(), **env):
+        """Start a Celery worker, prefork unless the options say otherwise, and wait until it takes tasks."""
         before = self.count_in_log(name, " ready.")
         self.worker = self.processes.python(
             name,
             *("-m", "celery", "--app=lms.celery:APP", "worker", "--loglevel=info", "--pool=prefork"),
             *(f"--concurrency={concurrency}", f"--queues={QUEUE}", f"--hostname={name}-{self.run_id}@%h"),
-            *("--without-gossip", "--without-mingle"),
+            *("--without-gossip", "--without-mingle", *options),
             env=self.env(**env),
         )
         wait_for(lambda: self.count_in_log(name, " ready.") > before, f"{name} to take tasks", alive=[self.worker])
@@ -269,8 +286,8 @@ class Site:
         before = self.count_in_log(name, "Running consumer for")
         self.consumer = self.processes.python(
             name,
-            *("manage.py", "lms", "consume_events", "-t", TOPIC, "-g", GROUP),
-            *("--extra", json.dumps({"consumer_name": "testbed", **extra})),
+            *("manage.py", "lms", "consume_events", "-t", TOPIC, "-g", self.group),
+            *("--extra", json.dumps({**self.consumer_options, **extra})),
             env=self.env(TESTBED_CONSUMED=str(self.consumed_file), TESTBED_TOPIC=TOPIC),
         )
         wait_for(
@@ -309,6 +326,15 @@ class Site:
         """Wait until the consumer has received so many events."""
         wait_for(lambda: len(self.events()) >= count, f"{count} events", alive=self._living(self.consumer))
 
+    def wait_for_arrival(self, due):
+        """
+        Wait until the consumer has received all events that were sent.
+
+        Args:
+            due (int): how many there should be. Redis has them before their tasks are through, so it is asked instead.
+        """
+        self.wait_for_events(self.count_published())
+
     def _living(self, process):
         return [process] if process in self.processes.running else []
 
@@ -321,6 +347,10 @@ class Site:
         """list: the entries of the bus's stream, oldest first."""
         with connect(self.bus_url) as client:
             return client.xrange(self.stream_key)
+
+    def count_published(self):
+        """Count the events that the bus has received."""
+        return len(self.stream())
 
     def remove_keys(self):
         """Remove what the run has left on a Redis that outlives it."""

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from testbed.processes import PATIENCE, Processes, wait_for
-from testbed.tests.fault_table import ROWS, render
+from testbed.tests.fault_table import HEADER, KAFKA_HEADER, KAFKA_ROWS, ROWS, render
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,9 @@ class Run:
         self.directory = directory
         directory.mkdir()
         self.output = directory / "output"
-        environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+        environment = {
+            name: value for name, value in os.environ.items() if name not in ("BUS", "DJANGO_SETTINGS_MODULE")
+        }
         with open(self.output, "wb") as output:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "testbed.run", *map(str, options)],
@@ -89,8 +91,9 @@ def run(tmp_path):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print the fault suite's table, if it ran."""
-    if ROWS:
-        terminalreporter.section("faults")
-        for line in render(sorted(ROWS.values(), key=lambda row: row.fault.lower())):
-            terminalreporter.write_line(line)
+    """Print the fault suites' tables, as far as they ran."""
+    for title, rows, header in (("faults", ROWS, HEADER), ("faults on Kafka", KAFKA_ROWS, KAFKA_HEADER)):
+        if rows:
+            terminalreporter.section(title)
+            for line in render(sorted(rows.values(), key=lambda row: row.fault.lower()), header):
+                terminalreporter.write_line(line)

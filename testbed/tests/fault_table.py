@@ -1,5 +1,5 @@
 """
-The table of the fault suite.
+The tables of the fault suites.
 """
 
 from dataclasses import astuple, dataclass
@@ -16,8 +16,19 @@ HEADER = (
     "note",
 )
 
+KAFKA_HEADER = (
+    "fault",
+    "injected",
+    "awarded",
+    "lost as is",
+    "lost with the settings block",
+    "lost after one republish",
+    "note",
+)
+
 # Test name -> row, filled as the tests run.
 ROWS = {}
+KAFKA_ROWS = {}
 
 
 @dataclass(frozen=True)
@@ -35,18 +46,32 @@ class Row:
     note: str
 
 
-def render(rows):
+@dataclass(frozen=True)
+class KafkaRow:
+    """A line of the table for Kafka; the counts are of awards and of their events."""
+
+    fault: str
+    injected: str
+    awarded: int
+    as_is: int
+    block: int
+    lost_after: int
+    note: str
+
+
+def render(rows, header=HEADER):
     """
-    Render the table as Markdown.
+    Render a table as Markdown.
 
     Args:
         rows (iterable[Row]): its lines.
+        header (tuple[str]): what its columns are called.
 
     Returns:
         list[str]: lines of text.
     """
-    cells = [HEADER, *([str(cell) for cell in astuple(row)] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
+    cells = [header, *([str(cell) for cell in astuple(row)] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
     lines = [f"| {' | '.join(row)} |" for row in padded]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]

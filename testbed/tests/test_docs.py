@@ -22,7 +22,10 @@ from testbed.site import TOPIC, connect
 from testbed.tests.conftest import ROOT
 
 # Blocks that other tests take from the page and run, and where.
-RUN_ELSEWHERE = {"tutor-plugin": "test_tutor.py"}
+RUN_ELSEWHERE = {
+    "tutor-plugin": "test_tutor.py",
+    **dict.fromkeys(("kafka-consumer", "kafka-first-start", "kafka-flush", "kafka-look"), "test_kafka_faults.py"),
+}
 # Commands of the platform that the slice does not have, with the options that releases of 2026 have.
 PLATFORM_COMMANDS = {
     "notify_credentials": {
@@ -130,6 +133,17 @@ def test_redis_in_yaml():
         # It can fail: without the time-outs.
         with override_settings(EVENT_BUS_REDIS_CONNECTION_URL="redis://redis:6379/0"):
             assert [message.id for message in run_checks(tags=["event_bus"])] == ["event_bus.W006"]
+
+
+def test_kafka_in_yaml():
+    made = yaml.safe_load(named_block("kafka-yaml"))
+    config = yaml.safe_load(named_block("events-yaml"))["EVENT_BUS_PRODUCER_CONFIG"]
+    made["EVENT_BUS_PRODUCER_CONFIG"] = merge_producer_configs(settings.EVENT_BUS_PRODUCER_CONFIG, config)
+    with override_settings(**made):
+        assert not run_checks(tags=["event_bus"])
+        # It can fail: without a registry.
+        with override_settings(EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL=None):
+            assert [message.id for message in run_checks(tags=["event_bus"])] == ["event_bus.W004"]
 
 
 def test_credentials_starts_with_what_it_is_given():
