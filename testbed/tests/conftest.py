@@ -95,5 +95,5 @@ def pytest_terminal_summary(terminalreporter):
     for title, rows, header in (("faults", ROWS, HEADER), ("faults on Kafka", KAFKA_ROWS, KAFKA_HEADER)):
         if rows:
             terminalreporter.section(title)
-            for line in render(sorted(rows.values(), key=lambda row: row.fault.lower()), header):
+            for line in render(sorted(rows.values(), key=lambda row: (row.fault.lower(), row.injected)), header):
                 terminalreporter.write_line(line)

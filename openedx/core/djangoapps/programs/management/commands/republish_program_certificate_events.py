@@ -284,6 +284,7 @@ class Command(BaseCommand):
         if not (flush and any(self.outcomes[status] for status in EVENTS)):
             return []
         self.stdout.write("Waiting for the event bus to take what is under way to it.")
+        self.stdout.flush()
         try:
             with _sigterm_interrupts():
                 flush()
