@@ -2,6 +2,7 @@
 What the operators' pages say is true: each settings block and each command on them is parsed or run.
 """
 
+import codeop
 import copy
 import io
 import shlex
@@ -152,6 +153,17 @@ def test_credentials_starts_with_what_it_is_given():
     with override_settings(**made):
         apps.get_app_config("openedx_events").ready()
     assert not enabled(made["EVENT_BUS_PRODUCER_CONFIG"])
+
+
+@pytest.mark.parametrize("name", ["kafka-first-start", "kafka-look", "revoke-again"])
+def test_what_is_for_the_shell_can_be_pasted(name):
+    # There a line that follows a block's body needs a blank one before it.
+    pending = []
+    for line in [*named_block(name).splitlines(), ""]:
+        pending.append(line)
+        if codeop.compile_command("\n".join(pending)):
+            pending = []
+    assert not "".join(pending)
 
 
 @pytest.mark.django_db

@@ -66,7 +66,7 @@ FAILED = "failed"
 
 NOTHING_FOUND = (
     "Credentials has no such program certificate at all. Is it the right Credentials, and do the programs belong to "
-    "the Site that CREDENTIALS_INTERNAL_SERVICE_URL leads to?"
+    "the Site that CREDENTIALS_INTERNAL_SERVICE_URL leads to? Or has nobody one yet?"
 )
 NOBODY_KNOWN = "No certificate was announced, as the LMS knows none of their holders. Is it the right Credentials?"
 HOW_TO_GO_ON = (
