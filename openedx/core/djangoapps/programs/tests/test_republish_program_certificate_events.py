@@ -481,6 +481,15 @@ class NothingFoundTests(RepublishTestCase):
         assert output == summary(read=1, outside=1)
         assert not self.logged("WARNING")
 
+    def test_a_list_that_is_refused_is_not_called_empty_or_unknown(self):
+        self.answer(status=400)
+
+        message = self.run_failing("--program-uuids", PROGRAM)
+
+        assert message.startswith("Not complete: list 1 of 1, page 1: Credentials answered 400. Run the same command")
+        assert self.stdout.getvalue() == summary()
+        assert not self.logged("WARNING")
+
     def test_a_list_that_is_refused_does_not_stop_the_next(self):
         UserFactory(username="learner")
         self.answer(status=400)

@@ -141,7 +141,7 @@ class Command(BaseCommand):
             if options["all"] or options["program_uuids"] or options["usernames"]:
                 if not found:
                     problems.append(NOTHING_FOUND)
-                elif self.outcomes[UNKNOWN] + self.outcomes[YOUNGER] == sum(self.outcomes.values()):
+                elif 0 < self.outcomes[UNKNOWN] + self.outcomes[YOUNGER] == sum(self.outcomes.values()):
                     problems.append(NOBODY_KNOWN)
         except CredentialsError as exc:
             problems.append(f"Stopped in {self.listing}, {exc}. All before that is done.")
