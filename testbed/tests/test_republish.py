@@ -151,7 +151,7 @@ def test_all_pages_reach_the_consumer(site):
     run = Run(site, "--all", "--dry-run")
     code, output = run.end()
     assert code == 0
-    assert "would publish awarded: 30, would publish revoked: 15," in output
+    assert "would_publish_awarded=30 would_publish_revoked=15 " in output
     assert site.new_events() == []
 
     # Half of them, from an API that is not always well.
@@ -165,7 +165,7 @@ def test_all_pages_reach_the_consumer(site):
     ended = datetime.now(UTC)
     expected = statuses({username: record for username, record in records.items() if record[1] >= middle})
     assert (code, site.credentials.applied()) == (0, 3)
-    assert f"read: 45, not selected: {45 - len(expected)}," in output
+    assert f" read=45 not_selected={45 - len(expected)} " in output
     site.wait_for_new_events(len(expected))
     assert known(site.new_events()) == expected
     assert all(began <= datetime.fromisoformat(event["time"]) <= ended for event in site.new_events())
@@ -175,7 +175,7 @@ def test_all_pages_reach_the_consumer(site):
     run = Run(site, "--all")
     code, output = run.end()
     assert code == 0
-    assert "published awarded: 30, published revoked: 15," in output and "failed: 0" in output
+    assert " published_awarded=30 published_revoked=15 " in output and "failed=0" in output
     site.wait_for_new_events(len(expected) + len(LEARNERS))
     assert known(site.new_events()) == statuses(records)
     assert len(site.new_events()) == len(expected) + len(LEARNERS)
@@ -197,7 +197,7 @@ def test_certificates_deleted_while_the_list_is_read(site):
     code, output = run.end()
 
     assert code == 0
-    assert "failed: 0" in output
+    assert "failed=0" in output
     assert run.log.count("moved while it was read") == 1
     site.wait_for_events(len(site.stream()))
     assert known(site.new_events()) == statuses(records)  # a deletion is announced by nobody
@@ -212,14 +212,14 @@ def test_signal_between_two_pages(site, number):
     code, output = run.end()
 
     assert code == 1
-    assert output.startswith("Program certificates read: 20, not selected: 0,")
+    assert output.startswith("Program certificates: read=20 not_selected=0 ")
     assert "Run the same command again" in run.log
     assert "Traceback" not in run.log
     site.wait_for_new_events(20)
     assert len(site.new_events()) == 20
 
     code, output = Run(site, "--all").end()
-    assert (code, "read: 45," in output) == (0, True)
+    assert (code, " read=45 " in output) == (0, True)
     site.wait_for_new_events(20 + 45)
     assert known(site.new_events()) == statuses(records)
 
@@ -241,7 +241,7 @@ def test_nothing_to_read(site):
     code, output = run.end()
 
     assert code == 1
-    assert output.startswith("Program certificates read: 0,")
+    assert output.startswith("Program certificates: read=0 ")
     assert "Credentials has no such program certificate at all" in run.log
 
 
@@ -252,12 +252,12 @@ def test_some_lists_are_empty(site):
     run = Run(site, "--usernames", without, with_one)
     code, output = run.end()
 
-    assert (code, "read: 1," in output) == (0, True)
+    assert (code, " read=1 " in output) == (0, True)
     assert run.log.count("Credentials has no program certificate of user") == 1
 
     site.credentials.delete([with_one])
     run = Run(site, "--usernames", without, with_one)
     code, output = run.end()
 
-    assert (code, "read: 0," in output) == (1, True)
+    assert (code, " read=0 " in output) == (1, True)
     assert run.log.count("Credentials has no program certificate of user") == 2

@@ -35,10 +35,9 @@ COMMAND = "republish_program_certificate_events"
 READER = "openedx.core.djangoapps.programs.credentials_reader"
 SETTINGS = settings(max_examples=100, deadline=None, print_blob=True)
 SUMMARY = re.compile(
-    r"\AProgram certificates read: (\d+), not selected: (\d+), "
-    r"(?:sent|would send) within the LMS only awarded: (\d+), "
-    r"(?:sent|would send) within the LMS only revoked: (\d+), skipped \(learner unknown to the LMS\): (\d+), "
-    r"skipped \(account younger than the certificate\): (\d+), failed: (\d+)\n\Z"
+    r"\AProgram certificates: (?:learners_asked=\d+ )?read=(\d+) not_selected=(\d+) "
+    r"(?:sent|would_send)_in_lms_only_awarded=(\d+) (?:sent|would_send)_in_lms_only_revoked=(\d+) "
+    r"skipped_unknown_learner=(\d+) skipped_younger_account=(\d+) failed=(\d+)\n\Z"
 )
 PROGRAMS = ["1b0b0000-0000-4000-8000-000000000001", "1b0b0000-0000-4000-8000-000000000002"]
 # In every name, username and e-mail address here, and nowhere else.

@@ -14,54 +14,52 @@ import logging
 import signal
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from uuid import UUID
+from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
-from django.db.models import Value
 from openedx_events.event_bus import NoEventBusProducer, get_producer
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
 from openedx.core.djangoapps.credentials.api import is_credentials_enabled
 from openedx.core.djangoapps.programs.credentials_reader import (
-    UNUSABLE,
-    Certificate,
     CertificateReader,
     CredentialsError,
     ListError,
     Page,
     parse_certificate,
-    parse_time,
-    parse_username,
-    parse_uuid,
 )
 from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
+from openedx.core.djangoapps.programs.republish_selection import (
+    MAX_DELAY,
+    Selection,
+    find_learners,
+    parse_options,
+    unusable,
+)
 
 LOGGER = logging.getLogger(__name__)
 User = get_user_model()
 
-# Seconds between pages that --delay may ask for.
-MAX_DELAY = 3600
 # How much later than the certificate an account may have been made that holds it: the clocks are two.
 MAX_AGE_GAP = timedelta(days=1)
-# Learners looked up in one query. A page has 20.
-BATCH = 100
+# Of one list for each learner, how many go by between two lines of the log.
+LISTS_A_LINE = 1000
 
 EVENTS = {
     "awarded": (PROGRAM_CERTIFICATE_AWARDED, emit_program_certificate_awarded),
     "revoked": (PROGRAM_CERTIFICATE_REVOKED, emit_program_certificate_revoked),
 }
 
+# What an event that leaves the LMS is called in the summary.
+PUBLISHED = "published"
 # What becomes of a certificate that is announced for nobody, as the summary says it.
-NOT_SELECTED = "not selected"
-UNKNOWN = "skipped (learner unknown to the LMS)"
-YOUNGER = "skipped (account younger than the certificate)"
+NOT_SELECTED = "not_selected"
+UNKNOWN = "skipped_unknown_learner"
+YOUNGER = "skipped_younger_account"
 FAILED = "failed"
 
 NOTHING_FOUND = (
@@ -86,14 +84,11 @@ class Command(BaseCommand):
         "Exit codes: 0 complete, 1 not complete, 2 unusable options or settings (nothing was read)."
     )
 
-    # What the options say.
-    program_uuids: list[UUID] | None
-    named: bool
-    start: datetime | None
-    end: datetime | None
+    selection: Selection
     dry_run: bool
     # How far the run has come.
     listing: str
+    learners_asked: int
     outcomes: Counter
 
     def add_arguments(self, parser):
@@ -108,10 +103,18 @@ class Command(BaseCommand):
         parser.add_argument(
             "--start-date",
             metavar="TIME",
-            help="Only certificates whose 'modified' in Credentials is then or later: ISO 8601, UTC by default. What "
-            "Credentials changes in bulk does not move it.",
+            help="Only certificates whose 'modified' in Credentials is then or later: ISO 8601, UTC by default, or how "
+            "long ago, such as 30m, 2h or 1d. What Credentials changes in bulk does not move it.",
         )
         parser.add_argument("--end-date", metavar="TIME", help="Only certificates whose 'modified' is before then.")
+        parser.add_argument(
+            "--recently-modified",
+            action="store_true",
+            help="Ask only about learners whose course certificates were modified in the LMS since --start-date.",
+        )
+        parser.add_argument(
+            "--margin", metavar="DURATION", help="With it, start so much earlier: a task may be late. 2h by default."
+        )
         parser.add_argument(
             "--all", action="store_true", help="All programs and learners. Needed if none of the above is given."
         )
@@ -128,17 +131,19 @@ class Command(BaseCommand):
             CommandError: With return code 2: options or settings are unusable, and nothing has been requested. With 1:
                 the run is not complete, or found nothing where something was expected.
         """
-        lists, delay = self._check(options)
-        reader = CertificateReader(_get_service_user(), delay)
+        self.selection = parse_options(options)
+        self.dry_run = options["dry_run"]
+        reader = CertificateReader(_get_service_user(), self.selection.delay)
         verbs = _check_event_bus(self.dry_run)
 
         self.outcomes = Counter()
+        self.learners_asked = 0
         self.listing = "no list"
         problems = []
         try:
             with _sigterm_interrupts():
-                found = self._republish_lists(reader, lists, problems)
-            if options["all"] or options["program_uuids"] or options["usernames"]:
+                found = self._republish_lists(reader, problems)
+            if self.selection.has_to_exist:
                 if not found:
                     problems.append(NOTHING_FOUND)
                 elif 0 < self.outcomes[UNKNOWN] + self.outcomes[YOUNGER] == sum(self.outcomes.values()):
@@ -151,76 +156,50 @@ class Command(BaseCommand):
             problems.append(f"Interrupted in {self.listing}. All before that is done.")
         finally:
             self._write_summary(verbs)
-        if "published" in verbs.values():
+        if PUBLISHED in verbs.values():
             problems += self._wait_for_producer()
         if self.outcomes[FAILED]:
             problems.append(f"Program certificates that failed: {self.outcomes[FAILED]}; the log names them.")
         if problems:
             raise CommandError(" ".join([*problems, HOW_TO_GO_ON]))
 
-    def _check(self, options: dict) -> tuple[list[tuple[dict, str]], float]:
-        """
-        Check the options, and keep them.
-
-        Returns:
-            The lists to read, and the delay. A list is a query of the API and whom or what it asks for by name.
-
-        Raises:
-            CommandError: One is unusable, or they contradict each other.
-        """
-        self.program_uuids = _parse_option(options, "program_uuids", partial(_parse_each, parse_uuid), "not uuids")
-        usernames = _parse_option(options, "usernames", partial(_parse_each, parse_username), "not usernames")
-        self.start = _parse_option(options, "start_date", partial(parse_time, default=UTC), "not an ISO 8601 time")
-        self.end = _parse_option(options, "end_date", partial(parse_time, default=UTC), "not an ISO 8601 time")
-        delay = _parse_option(options, "delay", _parse_delay, f"not a number from 0 to {MAX_DELAY}")
-        self.dry_run = options["dry_run"]
-        if options["all"] and (self.program_uuids or usernames):
-            raise _unusable("--all contradicts --program-uuids and --usernames.")
-        if not (options["all"] or self.program_uuids or usernames or self.start or self.end):
-            raise _unusable("Give --program-uuids, --usernames, --start-date, --end-date, or --all for everything.")
-        if self.start and self.end and self.start >= self.end:
-            raise _unusable("--start-date has to be before --end-date.")
-
-        learners = _find_learners(usernames or [])
-        unknown = [str(place) for place, name in enumerate(usernames or [], start=1) if name not in learners]
-        if unknown:
-            raise _unusable(f"--usernames: the LMS does not know number {', '.join(unknown)} of them.")
-        if len({user.id for user in learners.values()}) < len(learners):
-            raise _unusable("--usernames: two of them are the same learner to the LMS.")
-        self.named = bool(usernames)
-        # The API takes one value of each filter. A learner has few certificates, so their programs are chosen here.
-        if usernames:
-            return [({"username": name}, f"user {user.id}") for name, user in learners.items()], delay
-        if self.program_uuids:
-            return [
-                ({"program_uuid": str(uuid)}, f"program {uuid}") for uuid in dict.fromkeys(self.program_uuids)
-            ], delay
-        return [({}, "")], delay
-
-    def _republish_lists(self, reader: CertificateReader, lists: list, problems: list[str]) -> bool:
+    def _republish_lists(self, reader: CertificateReader, problems: list[str]) -> bool:
         """
         Republish all lists, and add those that cannot be read to ``problems``.
 
         Returns:
             Whether there may be any certificate in them.
         """
-        found_any = False
+        lists = self.selection.get_lists()
+        # Of many learners, most have no program certificate, and no news.
+        many = not isinstance(lists, list)
+        found_any, incomplete = False, 0
         for number, (query, name) in enumerate(lists, start=1):
-            self.listing = f"list {number} of {len(lists)}"
+            self.listing = f"list {number}" if many else f"list {number} of {len(lists)}"
             found = False
             try:
                 for page in reader.read(query):
                     found |= self._republish(page)
-                    LOGGER.info(
-                        f"Program certificates: {page.read} of {page.count} read, "
-                        f"up to page {page.number} of {self.listing}"
-                    )
+                    if not many:
+                        LOGGER.info(
+                            f"Program certificates: {page.read} of {page.count} read, "
+                            f"up to page {page.number} of {self.listing}"
+                        )
             except ListError as exc:
-                problems.append(f"Not complete: {self.listing}, {exc}.")
+                LOGGER.error(f"Not complete: {self.listing}, {exc}")
+                incomplete += 1
+                if incomplete == 1:
+                    problems.append(f"Not complete: {self.listing}, {exc}.")
                 found = True
-            if name and not found:
+            if many:
+                self.learners_asked = number
+                if number % LISTS_A_LINE == 0:
+                    LOGGER.info(f"Learners asked about: {number}")
+            elif name and not found:
                 LOGGER.warning(f"Credentials has no program certificate of {name} ({self.listing})")
             found_any |= found
+        if incomplete > 1:
+            problems.append(f"Lists that are not complete: {incomplete}; the log names them.")
         return found_any
 
     def _republish(self, page: Page) -> bool:
@@ -239,16 +218,16 @@ class Command(BaseCommand):
                 self._fail(str(exc))
                 continue
             certificates.append(certificate)
-            of_program = not self.program_uuids or certificate.program_uuid in self.program_uuids
+            of_program = self.selection.has_program_of(certificate)
             found |= of_program
-            if of_program and self._is_in_window(certificate):
+            if of_program and self.selection.has_time_of(certificate):
                 selected.append(certificate)
             else:
                 self.outcomes[NOT_SELECTED] += 1
         if not selected:
             return found
 
-        learners = _find_learners(certificate.username for certificate in certificates)
+        learners = find_learners(certificate.username for certificate in certificates)
         namesakes = defaultdict(set)
         for certificate in certificates:
             if user := learners.get(certificate.username):
@@ -260,7 +239,7 @@ class Command(BaseCommand):
             elif len(namesakes[user.id, certificate.program_uuid]) > 1:
                 # Credentials tells names apart that the LMS's database does not. Which one counts, nobody can say.
                 self._fail(f"Program certificate {certificate.name}: user {user.id} has another one of this program")
-            elif user.date_joined - certificate.created > MAX_AGE_GAP and not self.named:
+            elif user.date_joined - certificate.created > MAX_AGE_GAP and not self.selection.learners:
                 self.outcomes[YOUNGER] += 1
                 LOGGER.warning(
                     f"Program certificate {certificate.name} is older than the account of user {user.id}, who may have "
@@ -294,11 +273,6 @@ class Command(BaseCommand):
             return [f"Waiting for the event bus failed ({type(exc).__name__}): what was under way to it may be lost."]
         return []
 
-    def _is_in_window(self, certificate: Certificate) -> bool:
-        return (not self.start or certificate.modified >= self.start) and (
-            not self.end or certificate.modified < self.end
-        )
-
     def _fail(self, message: str) -> None:
         self.outcomes[FAILED] += 1
         LOGGER.error(message)
@@ -306,12 +280,13 @@ class Command(BaseCommand):
     def _write_summary(self, verbs: dict[str, str]) -> None:
         """Write what became of the certificates; each that counts as read has one outcome, also after an interrupt."""
         counts = {
+            **({"learners_asked": self.learners_asked} if self.selection.recently_modified else {}),
             "read": sum(self.outcomes.values()),
             NOT_SELECTED: self.outcomes[NOT_SELECTED],
-            **{f"{verb} {status}": self.outcomes[status] for status, verb in verbs.items()},
+            **{f"{verb}_{status}": self.outcomes[status] for status, verb in verbs.items()},
             **{outcome: self.outcomes[outcome] for outcome in (UNKNOWN, YOUNGER, FAILED)},
         }
-        self.stdout.write(f"Program certificates {', '.join(f'{name}: {count}' for name, count in counts.items())}")
+        self.stdout.write(f"Program certificates: {' '.join(f'{name}={count}' for name, count in counts.items())}")
 
 
 @contextmanager
@@ -327,10 +302,6 @@ def _sigterm_interrupts():
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-def _unusable(message: str) -> CommandError:
-    return CommandError(message, returncode=2)
-
-
 def _get_service_user() -> User:
     """
     Find whom to ask Credentials as.
@@ -339,10 +310,10 @@ def _get_service_user() -> User:
         CommandError: The user is missing, or Credentials is not in use.
     """
     if not is_credentials_enabled():
-        raise _unusable("The use of Credentials is disabled in CredentialsApiConfig.")
+        raise unusable("The use of Credentials is disabled in CredentialsApiConfig.")
     user = User.objects.filter(username=settings.CREDENTIALS_SERVICE_USERNAME).first()
     if user is None:
-        raise _unusable("The setting CREDENTIALS_SERVICE_USERNAME names a user who does not exist.")
+        raise unusable("The setting CREDENTIALS_SERVICE_USERNAME names a user who does not exist.")
     return user
 
 
@@ -360,62 +331,10 @@ def _check_event_bus(dry_run: bool) -> dict[str, str]:
     for status, (event, _emit) in EVENTS.items():
         topics = getattr(settings, "EVENT_BUS_PRODUCER_CONFIG", {}).get(event.event_type, {})
         if any(topic["enabled"] for topic in topics.values()):
-            verbs[status] = "would publish" if dry_run else "published"
+            verbs[status] = "would_publish" if dry_run else PUBLISHED
         else:
-            verbs[status] = f"{'would send' if dry_run else 'sent'} within the LMS only"
+            verbs[status] = "would_send_in_lms_only" if dry_run else "sent_in_lms_only"
             LOGGER.warning(f"EVENT_BUS_PRODUCER_CONFIG does not enable {event.event_type}: it will not leave the LMS")
-    if "published" in verbs.values() and isinstance(get_producer(), NoEventBusProducer):
-        raise _unusable("EVENT_BUS_PRODUCER: no producer can be built, so every event would be dropped.")
+    if PUBLISHED in verbs.values() and isinstance(get_producer(), NoEventBusProducer):
+        raise unusable("EVENT_BUS_PRODUCER: no producer can be built, so every event would be dropped.")
     return verbs
-
-
-def _find_learners(usernames: Iterable[str]) -> dict[str, User]:
-    """
-    Find whom the database knows under each of some usernames.
-
-    MySQL ignores case, and more. What it takes for equal only it can say, hence one look-up for each name, as anywhere
-    in the platform, but all of them in one query.
-    """
-    names = list(dict.fromkeys(usernames))
-    found = {}
-    for start in range(0, len(names), BATCH):
-        lookups = [
-            User.objects.filter(username=name).select_related("profile").annotate(place=Value(place))
-            for place, name in enumerate(names[start : start + BATCH], start)
-        ]
-        found |= {names[user.place]: user for user in lookups[0].union(*lookups[1:], all=True)}
-    return found
-
-
-def _parse_option(options: dict, name: str, parse: Callable, problem: str) -> object:
-    """
-    Parse an option; None stays None.
-
-    Raises:
-        CommandError: It is unusable. The message does not quote it, since it may be a username.
-    """
-    try:
-        return None if options[name] is None else parse(options[name])
-    except UNUSABLE:
-        raise _unusable(f"--{name.replace('_', '-')}: {problem}.") from None
-
-
-# The functions below raise one of UNUSABLE for a value that they cannot use.
-
-
-def _parse_each(parse: Callable, values: Iterable) -> list:
-    """Parse all values. There has to be one: no value at all would not narrow anything."""
-    if isinstance(values, str):
-        raise TypeError
-    parsed = [parse(value) for value in values]
-    if not parsed:
-        raise ValueError
-    return parsed
-
-
-def _parse_delay(value: object) -> float:
-    """Parse a number of seconds."""
-    seconds = float(value)
-    if not 0 <= seconds <= MAX_DELAY:
-        raise ValueError
-    return seconds
