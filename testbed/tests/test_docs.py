@@ -17,11 +17,13 @@ from django.core.management import CommandError, call_command, get_commands, loa
 from django.test import override_settings
 from openedx_events.event_bus import merge_producer_configs
 
+from openedx.core.djangoapps.programs.republish_selection import parse_options
 from testbed.docs import PAGES, literal_blocks, named_block
 from testbed.inputs import AWARDED, REVOKED
 from testbed.site import TOPIC, connect
 from testbed.tests.conftest import ROOT
 
+SCHEDULED = ["republish_program_certificate_events", "--recently-modified", "--start-date", "2h"]
 # Blocks that other tests take from the page and run, and where.
 RUN_ELSEWHERE = {
     "tutor-plugin": "test_tutor.py",
@@ -177,9 +179,25 @@ def test_summary():
     from openedx.core.djangoapps.programs.management.commands import republish_program_certificate_events as module
 
     command = module.Command(stdout=io.StringIO())
+    command.selection = mock.Mock(recently_modified=True)
+    command.learners_asked = 410
     command.outcomes = module.Counter({module.NOT_SELECTED: 87, "awarded": 30, "revoked": 3})
     command._write_summary(dict.fromkeys(module.EVENTS, "published"))
     assert command.stdout._out.getvalue().split() == named_block("republish-summary").split()
+
+
+def test_scheduled_runs():
+    # The fault suite runs this very command, as cron does.
+    [cronjob] = yaml.safe_load_all(named_block("cronjob"))
+    [container] = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    *schedule, rest = named_block("crontab").split(maxsplit=5)
+    [_cd, words] = [shlex.split(part) for part in rest.split("&&")]
+    assert words == container["args"] == ["./manage.py", "lms", *SCHEDULED]
+    assert schedule == cronjob["spec"]["schedule"].split()
+    command, *arguments = SCHEDULED
+    parser = load_command_class("openedx.core.djangoapps.programs", command).create_parser("manage.py", command)
+    options = vars(parser.parse_args(arguments))
+    assert parse_options(options).recently_modified
 
 
 @pytest.mark.e2e

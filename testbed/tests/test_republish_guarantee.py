@@ -13,11 +13,14 @@ from unittest import mock
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from opaque_keys.edx.locator import CourseLocator
 
+from lms.djangoapps.certificates.models import GeneratedCertificate
 from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
 from testbed.tests.test_republish_properties import PROGRAMS, READER, SETTINGS, Event, RepublishTestCase
 
 EMITTERS = {"awarded": emit_program_certificate_awarded, "revoked": emit_program_certificate_revoked}
+SELECTION = "openedx.core.djangoapps.programs.republish_selection"
 HOUR = timedelta(hours=1)
 NOTHING = timedelta(0)
 
@@ -65,8 +68,8 @@ class World:
         if moves_modified:
             record.modified = now
 
-    def answer(self, api):
-        """Prepare Credentials' answers."""
+    def answer(self, api, learner=None):
+        """Prepare Credentials' answers, with the certificates of all or of one learner (by id)."""
         items = [
             {
                 "username": self.users[user_id].username,
@@ -77,12 +80,14 @@ class World:
                 "modified": f"{record.modified:%Y-%m-%dT%H:%M:%SZ}",
             }
             for number, ((user_id, program), record) in enumerate(self.records.items())
+            if learner in (None, user_id)
         ]
+        query = "type=program" + (f"&username={self.users[learner].username}" if learner else "")
         for start in range(0, max(len(items), 1), self.page_size):
             number, end = start // self.page_size + 1, start + self.page_size
             link = f"?page={number + 1}" if end < len(items) else None
             page = {"count": len(items), "next": link, "previous": None, "results": items[start:end]}
-            api.get(f"{self.case.url}?type=program&page={number}", json=page)
+            api.get(f"{self.case.url}?{query}&page={number}", json=page)
 
     # Events
 
@@ -265,3 +270,100 @@ class GuaranteeTests(RepublishTestCase):
         world.deliver(*world.republish())
 
         assert world.known[key].status == "awarded"
+
+
+class HourlyWorld(World):
+    """A world in which program certificates follow course certificates, and the command runs every hour."""
+
+    WINDOW, MARGIN = 2 * HOUR, 2 * HOUR
+    # Between the change of a course certificate and the request that follows from it: Celery's retries.
+    LATEST = timedelta(minutes=66)
+
+    def change(self, learner, course, moment):
+        """Have a learner's course certificate changed at a moment; ``modified_date`` has the last change alone."""
+        fields = {"user_id": learner, "course_id": CourseLocator("edX", "DemoX", str(course))}
+        certificates = GeneratedCertificate.objects.filter(**fields)
+        if not certificates:
+            GeneratedCertificate.objects.bulk_create([GeneratedCertificate(**fields)])  # without signals
+        certificates.update(modified_date=moment)
+
+    def answer(self, api, learner=None):
+        """Prepare Credentials' answers: a list for each learner."""
+        for each in self.users:
+            super().answer(api, each)
+
+    def republish(self):
+        """Run the command as cron does, and return its events."""
+        with (
+            mock.patch(f"{READER}.now", side_effect=self.tick),
+            mock.patch(f"{SELECTION}.now", side_effect=self.tick),
+        ):
+            error, *_ = self.case.run_command(self.answer, recently_modified=True, start_date="2h")
+        assert error is None
+        return list(self.case.events)
+
+
+class HourlyTests(RepublishTestCase):
+    """What a consumer knows if the command runs every hour, whatever else happens to the events."""
+
+    @settings(SETTINGS, max_examples=40)
+    @given(
+        changes=st.lists(
+            st.tuples(
+                st.timedeltas(NOTHING, 3 * HOUR),
+                KEYS,
+                st.integers(0, 1),
+                st.timedeltas(NOTHING, HourlyWorld.LATEST) | st.just(NOTHING) | st.just(HourlyWorld.LATEST),
+                STATUSES,
+            ),
+            max_size=6,
+        ),
+        bus_is_up=st.lists(st.booleans(), min_size=8, max_size=8),
+        credentials_ahead=st.sampled_from([-HOUR, NOTHING, HOUR]),
+        page_size=st.integers(1, 2),
+    )
+    def test_what_is_lost_comes_with_a_run_of_the_next_hours(self, changes, bus_is_up, credentials_ahead, page_size):
+        world = HourlyWorld(self, credentials_ahead, page_size=page_size)
+        GeneratedCertificate.objects.all().delete()
+        begin, ids = world.now, sorted(world.users)
+        todo = []
+        for ago, (place, program), course, late, status in changes:
+            key = ids[place], program
+            todo.append((begin + ago, "change", key, course, status))
+            todo.append((begin + ago + late, "request", key, begin + ago, status))
+        # A quarter past each hour.
+        todo += [(begin + HOUR * hour + HOUR / 4, "run", bus_is_up[hour], None, None) for hour in range(8)]
+        last, owed = {}, {}  # key -> when the course certificate changed that its last request follows; and if owed
+        for moment, kind, what, detail, status in sorted(todo, key=lambda step: step[:2]):
+            world.now = max(world.now, moment)
+            if kind == "change":
+                world.change(what[0], detail, world.now)
+            elif kind == "request":
+                world.store(what, status)
+                world.live_event(what, status)  # lost
+                last[what], owed[what] = detail, True
+            else:
+                events = world.republish()
+                if what:
+                    world.deliver(*events)
+                    for key, changed in last.items():
+                        if world.now - changed <= world.WINDOW + world.MARGIN - HOUR:  # a clock may be an hour off
+                            owed[key] = False
+                            assert world.known[key].status == world.records[key].status
+        event(f"{len(owed)} certificates changed, {sum(owed.values())} are still owed")
+        for key, is_owed in owed.items():
+            assert is_owed or world.known[key].status == world.records[key].status
+
+    def test_an_outage_longer_than_window_and_margin_needs_a_run_from_its_start(self):
+        world = HourlyWorld(self)
+        key = self.learners[0].id, PROGRAMS[0]
+        world.change(key[0], 0, world.now)
+        world.store(key, "awarded")  # its event is lost
+
+        world.tick(world.WINDOW + world.MARGIN + timedelta(minutes=1))
+        world.deliver(*world.republish())
+        assert not world.right()
+
+        world.tick(-timedelta(minutes=2))
+        world.deliver(*world.republish())
+        assert world.right()

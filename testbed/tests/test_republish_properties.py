@@ -43,6 +43,7 @@ PROGRAMS = ["1b0b0000-0000-4000-8000-000000000001", "1b0b0000-0000-4000-8000-000
 # In every name, username and e-mail address here, and nowhere else.
 PRIVATE = "PRIVATE"
 
+AGES = st.from_regex(r"\A[0-9]{1,5}[mhds]\Z")
 USERNAMES = st.sampled_from([f"{PRIVATE}-1", f"{PRIVATE}-2"])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just(PRIVATE)
 JSON = st.recursive(SCALARS, lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(), some, max_size=3))
@@ -230,7 +231,9 @@ class RepublishProperties(RepublishTestCase):
             optional={
                 "program_uuids": st.lists(SCALARS, max_size=3) | st.lists(st.uuids().map(str), max_size=3) | JSON,
                 "usernames": st.lists(SCALARS | USERNAMES, max_size=3) | JSON,
-                "start_date": st.datetimes().map(str) | JSON,
+                "start_date": st.datetimes().map(str) | AGES | JSON,
+                "recently_modified": st.booleans(),
+                "margin": AGES | JSON,
                 "end_date": st.dates().map(str) | JSON,
                 "delay": st.floats() | st.integers(0, 10) | JSON,
                 "all": st.booleans(),
@@ -243,6 +246,8 @@ class RepublishProperties(RepublishTestCase):
     @example({"start_date": "0001-01-01T00:00+14:00"})
     @example({"start_date": "9999-12-31T23:59-14:00"})
     @example({"usernames": ["\ud800"]})
+    @example({"start_date": "0001-01-01", "recently_modified": True})
+    @example({"start_date": "9999d", "recently_modified": True, "margin": "9999d"})
     def test_options_are_refused_before_the_first_request_or_usable(self, options):
         error, output, _log, urls = self.run_command(self.answer_nothing, **options)
 
@@ -251,29 +256,31 @@ class RepublishProperties(RepublishTestCase):
         if refused:
             assert not urls and not output
         else:
-            assert urls
+            # Nobody's course certificate has changed.
+            assert bool(urls) != bool(options.get("recently_modified"))
             assert SUMMARY.match(output)
         assert {url.split("?")[0] for url in urls} <= {self.url}
 
     @SETTINGS
     @given(
-        option=st.sampled_from(["program-uuids", "usernames", "start-date", "end-date", "delay"]),
+        option=st.sampled_from(["program-uuids", "usernames", "start-date", "end-date", "delay", "margin"]),
         # Of "--", argparse leaves nothing.
         value=st.one_of(
             st.text().filter(lambda text: text != "--"),
             st.text(min_size=1).map(lambda text: text + PRIVATE),
             USERNAMES,
             st.from_regex(r"\A[0-9eE+.:TZ-]+\Z"),
+            AGES,
         ),
     )
     def test_arguments_are_refused_before_the_first_request_or_usable(self, option, value):
-        arguments = ["--all"] if option == "delay" else []
+        arguments = {"delay": ["--all"], "margin": ["--recently-modified", "--start-date=2h"]}.get(option, [])
 
         error, output, _log, urls = self.run_command(self.answer_nothing, *arguments, f"--{option}={value}")
 
         refused = error is not None and error.returncode == 2
         event(f"{option} {'refused' if refused else 'accepted'}")
-        assert refused != bool(urls)
+        assert refused == (not urls) or option == "margin"
         if refused:
             assert str(error).startswith(f"--{option}: ") and not output
         assert PRIVATE not in f"{error}{output}"
