@@ -10,7 +10,7 @@ export PROGRAMS LEARNERS REDIS_URL CREDENTIALS_URL DISCOVERY_URL JWT_SECRET_KEY 
 export BUS KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help requirements run test test-mysql test-kafka test-tutor faults apply quality docs compile-requirements clean
+.PHONY: help requirements run test test-mysql test-kafka test-parts test-scale test-tutor faults apply quality docs compile-requirements clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -25,7 +25,7 @@ run: $(INSTALLED)  ## watch a certificate become an event (BUS=kafka, PROGRAMS=,
 	@$(BIN)/python -m testbed.run
 
 test: $(INSTALLED)  ## run the whole suite
-	$(BIN)/python -m pytest -rs -m "not (kafka or mysql or tutor) or representative"
+	$(BIN)/python -m pytest -rs -m "not (kafka or mysql or parts or scale or tutor) or representative"
 
 test-mysql: $(INSTALLED)  ## run the tests on a MySQL-protocol server (MYSQL_URL=, or an installed MariaDB)
 	@$(BIN)/python -m testbed.mysql
@@ -33,6 +33,12 @@ test-mysql: $(INSTALLED)  ## run the tests on a MySQL-protocol server (MYSQL_URL
 
 test-kafka: $(INSTALLED)  ## run the tests on Kafka, and print the table of their faults (KAFKA_BOOTSTRAP_SERVERS=)
 	$(BIN)/python -m pytest -rs -m kafka testbed/tests
+
+test-scale: $(INSTALLED)  ## run the tests on large sites: 100,000 certificates, a million learners
+	$(BIN)/python -m pytest -rs -m scale testbed/tests
+
+test-parts: $(INSTALLED)  ## apply each part of the change, and run its tests
+	$(BIN)/python -m pytest -rs -m parts scripts
 
 test-tutor: $(INSTALLED)  ## render the operators' Tutor plugin with each line of Tutor (downloads them)
 	$(BIN)/python -m pytest -rs -m tutor testbed/tests/test_tutor.py

@@ -1,10 +1,12 @@
 """
 Carry the change into a checkout of openedx-platform (formerly edx-platform): copy its new files, edit the others.
 
-    python scripts/apply_to_platform.py PATH [--diff]
+    python scripts/apply_to_platform.py PATH [--part NAME] [--diff | --commit]
 
-``change.toml`` lists the new files and the files to edit; the two settings entries are taken from this repository's own
-``lms/envs/common.py``. Supported are the releases whose tasks live in ``programs/tasks.py`` and call Credentials with
+``change.toml`` lists the parts of the change in order, each with its new files, the files that it edits, and a commit
+message; the two settings entries are taken from this repository's own ``lms/envs/common.py``. ``--part`` applies the
+change up to that part. ``--commit`` makes a commit of each part on the checkout's current branch, with the author that
+git is configured with. Supported are the releases whose tasks live in ``programs/tasks.py`` and call Credentials with
 ``requests``. The new files need Python 3.11 or newer, and an openedx-events that has the two signals
 (``PROGRAM_CERTIFICATE_AWARDED`` and ``PROGRAM_CERTIFICATE_REVOKED``).
 
@@ -12,11 +14,13 @@ All or nothing: every edit is computed first. What this script does not recognis
 the file and the place, and exit code 2. A checkout that carries the change already is left as it is. Refused as well:
 
 - a file with uncommitted work in it, unless it already is what it would become;
+- with ``--commit``, anything in the index, and a file of the change that is not committed, whatever is in it;
 - an entry in ``EVENT_BUS_PRODUCER_CONFIG`` that is there with another topic or key; one that is enabled there stays so;
 - a path that leads over a symbolic link.
 
 A new file that the checkout has in another version, committed, is replaced: an earlier version of the change. So is
-what an earlier version has put into a file that is edited.
+what an earlier version has put into a file that is edited. In the pages of the change, a list item that links to a page
+of a later part comes with that part.
 """
 
 import argparse
@@ -32,10 +36,32 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import libcst as cst
-from platform_edits import APPS, SETTINGS, TASKS, Refusal, edit_apps, edit_settings, edit_tasks, parse
+from platform_edits import (
+    APPS,
+    SETTINGS,
+    TASKS,
+    Refusal,
+    edit_apps,
+    edit_apps_for_the_bus,
+    edit_settings,
+    edit_tasks,
+    parse,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MANIFEST = "change.toml"
+
+LIST_ITEM = re.compile(rb"^\* .*\n(?:  .*\n)*", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the change: its name, its new files, the files it edits, and the message of its commit."""
+
+    name: str
+    files: list[str]
+    edits: list[str]
+    message: str
 
 
 @dataclass(frozen=True)
@@ -54,64 +80,74 @@ def edit_settings_like_ours(module: cst.Module) -> cst.Module:
     return edit_settings(module, parse(str(own), own.read_bytes()))
 
 
-EDITORS: dict[str, Callable[[cst.Module], cst.Module]] = {
-    TASKS: edit_tasks,
-    SETTINGS: edit_settings_like_ours,
-    APPS: edit_apps,
+# By part and file.
+EDITORS: dict[tuple[str, str], Callable[[cst.Module], cst.Module]] = {
+    ("events", TASKS): edit_tasks,
+    ("events", SETTINGS): edit_settings_like_ours,
+    ("operation", APPS): edit_apps,
+    ("event-bus", APPS): edit_apps_for_the_bus,
 }
 
 
 # The checkout
 
 
-def plan(root: Path) -> list[Change]:
+def plan(root: Path, parts: list[Part], later: list[Part]) -> list[Change]:
     """
-    Compute every change to a checkout, without touching it.
+    Compute every change that some parts make to a checkout, without touching it.
 
     Raises:
         Refusal: At least one of them is not possible.
     """
-    files, edits = read_manifest()
-    require_checkout(root, edits)
-    changes = []
-    for path in files:
-        changes.append(Change(path, read(root, path), (REPOSITORY / path).read_bytes(), mode_of(root, path)))
-    for path in edits:
-        old = read(root, path)
-        new = EDITORS[path](parse(path, old)).bytes
-        if EDITORS[path](parse(path, new)).bytes != new:
-            raise Refusal(path, "whole file", "a second run would change it again")
-        changes.append(Change(path, old, new, mode_of(root, path)))
-    changes = [change for change in changes if change.old != change.new]
-    refuse_uncommitted(root, changes)
-    return changes
+    require_checkout(root, sorted({path for part in [*parts, *later] for path in part.edits}))
+    contents = {path: read_own(path, later) for part in parts for path in part.files}
+    for part in parts:
+        for path in part.edits:
+            editor = EDITORS[part.name, path]
+            contents[path] = editor(parse(path, contents.get(path) or read(root, path))).bytes
+            if editor(parse(path, contents[path])).bytes != contents[path]:
+                raise Refusal(path, "whole file", "a second run would change it again")
+    changes = [Change(path, read(root, path), new, mode_of(root, path)) for path, new in contents.items()]
+    return [change for change in changes if change.old != change.new]
 
 
-def read_manifest() -> tuple[list[str], list[str]]:
-    """Return the new files and the files to edit."""
+def read_own(path: str, later: list[Part]) -> bytes:
+    """Return what a new file contains, without the list items that link to pages of later parts."""
+    content = (REPOSITORY / path).read_bytes()
+    if not path.endswith(".rst"):
+        return content
+    links = [f":doc:`{PurePosixPath(other).stem}`".encode() for part in later for other in part.files]
+    return LIST_ITEM.sub(lambda item: b"" if any(link in item[0] for link in links) else item[0], content)
+
+
+def read_manifest() -> list[Part]:
+    """Return the parts of the change, in order."""
     try:
         manifest = tomllib.loads((REPOSITORY / MANIFEST).read_text(encoding="utf-8"))
-        files, edits = manifest["files"], manifest["edits"]
-    except (OSError, ValueError, KeyError) as error:
+        parts = [Part(**part) for part in manifest["parts"]]
+        listed = [(part, path) for part in parts for path in [*part.files, *part.edits]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refusal(MANIFEST, "whole file", f"cannot be read ({error})") from error
-    for path in [*files, *edits]:
+    for part, path in listed:
         if not (REPOSITORY / path).is_file() or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise Refusal(MANIFEST, path, "no such file in this repository")
-    for path in edits:
-        if path not in EDITORS:
-            raise Refusal(MANIFEST, path, "this script does not know how to edit it")
-    return files, edits
+        if path in part.edits and (part.name, path) not in EDITORS:
+            raise Refusal(MANIFEST, path, f"this script does not know how to edit it for {part.name}")
+    return parts
 
 
-def git(root: Path, *arguments: str) -> str:
-    """Run git in the checkout and return what it prints; the index is not written to."""
+def git(root: Path, *arguments: str, content: bytes | None = None, **variables: str) -> str:
+    """Run git in the checkout and return what it prints; the index is not written to, if not told to."""
     # A hook that runs this script must not redirect git to the hook's own repository.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or "CONFIG" in key}
     command = ["git", "--no-optional-locks", "--literal-pathspecs", "-C", str(root), *arguments]
     try:
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        done = subprocess.run(command, env=environment | variables, input=content, capture_output=True, check=True)
+        return done.stdout.decode(errors="surrogateescape")
     except subprocess.CalledProcessError as error:
-        raise Refusal(root, "checkout", error.stderr.strip().partition("\n")[0]) from error
+        lines = [line for line in error.stderr.decode(errors="replace").splitlines() if line]
+        fatal = next((line for line in lines if line.startswith("fatal: ")), lines[0] if lines else "git failed")
+        raise Refusal(root, "checkout", fatal) from error
     except OSError as error:
         raise Refusal(root, "checkout", f"cannot run git ({error})") from error
 
@@ -152,15 +188,60 @@ def mode_of(root: Path, path: str) -> int:
 
 def refuse_uncommitted(root: Path, changes: list[Change]) -> None:
     """Refuse to touch what git could not bring back: uncommitted work, or a file that git does not know."""
-    paths = [change.path for change in changes]
-    if not paths:
-        return
+    if changes:
+        refuse_dirty(root, [change.path for change in changes])
+
+
+def refuse_dirty(root: Path, paths: list[str]) -> None:
+    """Refuse files that are not as they are committed; git may ignore one that it does not know."""
     tracked = git(root, "ls-files", "-z", "--", *paths).split("\0")
     status = git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *paths)
     dirty = [record[3:] for record in status.split("\0")]
-    for change in changes:
-        if change.path in dirty or (change.old is not None and change.path not in tracked):
-            raise Refusal(change.path, "checkout", "has uncommitted changes; commit them or set them aside first")
+    for path in paths:
+        if path in dirty or ((root / path).exists() and path not in tracked):
+            raise Refusal(path, "checkout", "has uncommitted changes; commit them or set them aside first")
+
+
+def refuse_uncommittable(root: Path, parts: list[Part]) -> None:
+    """Refuse a checkout without a branch, with something in its index, or with uncommitted files of the change."""
+    if not git(root, "branch", "--show-current").strip():
+        raise Refusal(root, "checkout", "no branch is checked out")
+    git(root, "rev-parse", "--verify", "HEAD")
+    if git(root, "diff", "--cached", "--name-only"):
+        raise Refusal(root, "checkout", "something is in its index already; commit it or take it out first")
+    refuse_dirty(root, [path for part in parts for path in [*part.files, *part.edits]])
+
+
+def make_commits(root: Path, parts: list[Part], later: list[Part]) -> list[str]:
+    """
+    Commit each part that changes anything, on the current branch.
+
+    The commits are made beside the branch first, in an index of their own; then the branch, the index and the files go
+    there in one step, which git refuses if it would overwrite anything.
+
+    Returns:
+        The subjects of the commits.
+    """
+    refuse_uncommittable(root, [*parts, *later])
+    head = git(root, "rev-parse", "HEAD").strip()
+    subjects = []
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        git(root, "read-tree", head, **index)
+        for number, part in enumerate(parts, start=1):
+            for change in plan(root, parts[:number], [*parts[number:], *later]):
+                blob = git(root, "hash-object", "-w", f"--path={change.path}", "--stdin", content=change.new).strip()
+                mode = "100755" if change.mode & 0o100 else "100644"
+                git(root, "update-index", "--add", "--cacheinfo", f"{mode},{blob},{change.path}", **index)
+            tree = git(root, "write-tree", **index).strip()
+            if tree != git(root, "rev-parse", f"{head}^{{tree}}").strip():
+                message = part.message.strip().encode() + b"\n"
+                head = git(
+                    root, "-c", "user.useConfigOnly=true", "commit-tree", "-p", head, tree, content=message
+                ).strip()
+                subjects.append(part.message.strip().partition("\n")[0])
+    git(root, "merge", "--quiet", "--ff-only", head)
+    return subjects
 
 
 # The result
@@ -252,13 +333,28 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     parser = argparse.ArgumentParser(description="Apply the change to a checkout of openedx-platform.")
     parser.add_argument("path", metavar="PATH", help="the checkout's top directory")
-    parser.add_argument("--diff", action="store_true", help="print the change as a patch and write nothing")
+    parser.add_argument("--part", metavar="NAME", help="apply the change up to this part of change.toml")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--diff", action="store_true", help="print the change as a patch and write nothing")
+    how.add_argument("--commit", action="store_true", help="make a commit of each part on the current branch")
     options = parser.parse_args(arguments)
     root = Path(os.path.realpath(options.path))
     try:
         if not options.path:
             raise Refusal("PATH", "checkout", "is empty; name the top directory of a checkout")
-        changes = plan(root)
+        parts = read_manifest()
+        names = [part.name for part in parts]
+        if options.part and options.part not in names:
+            raise Refusal("--part", options.part, f"no such part; there are {', '.join(names)}")
+        end = names.index(options.part) + 1 if options.part else len(parts)
+        parts, later = parts[:end], parts[end:]
+        if options.commit:
+            plan(root, parts, later)
+            subjects = make_commits(root, parts, later)
+            print("\n".join(f"committed {subject}" for subject in subjects) or f"{root}: nothing to commit.")
+            return 0
+        changes = plan(root, parts, later)
+        refuse_uncommitted(root, changes)
         if options.diff:
             sys.stdout.buffer.write(b"".join(map(unified_diff, changes)))
         else:

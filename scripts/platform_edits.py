@@ -26,6 +26,7 @@ APPS = "openedx/core/djangoapps/programs/apps.py"
 SETTINGS = "lms/envs/common.py"
 
 FIRST_PARTY = ("common", "lms", "openedx", "xmodule")
+BUS_CHECKS = "openedx.core.lib.event_bus_checks"
 EVENTS_MODULE = f"{PROGRAMS}.events"
 EMITTERS = ("emit_program_certificate_awarded", "emit_program_certificate_revoked")
 EVENT_TYPES = (
@@ -589,8 +590,8 @@ def append_entries(module: cst.Module, config: cst.Dict, entries: list[str]) -> 
 # programs/apps.py
 
 
-def edit_apps(module: cst.Module) -> cst.Module:
-    """Import the ``checks`` in the app's ``ready()`` the way ``signals`` are imported there."""
+def find_ready(module: cst.Module) -> tuple[cst.IndentedBlock, int]:
+    """Return what is in the app's ``ready()``, and the place of its import of the ``signals``."""
     found = [
         method
         for node in module.body
@@ -601,13 +602,19 @@ def edit_apps(module: cst.Module) -> cst.Module:
     if len(found) != 1:
         raise Refusal(APPS, "ready()", f"expected one such method, found {len(found)}")
     block = found[0].body
-    if any(imports_of_app(statement, "checks") for statement in block.body):
-        return module
     anchors = [position for position, statement in enumerate(block.body) if imports_of_app(statement, "signals")]
     if len(anchors) != 1:
         raise Refusal(APPS, "ready()", f"expected one import of the app's signals, found {len(anchors)}")
+    return block, anchors[0]
 
-    body, anchor = list(block.body), anchors[0]
+
+def edit_apps(module: cst.Module) -> cst.Module:
+    """Import the ``checks`` in the app's ``ready()`` the way ``signals`` are imported there."""
+    block, anchor = find_ready(module)
+    if any(imports_of_app(statement, "checks") for statement in block.body):
+        return module
+
+    body = list(block.body)
     statement = body[anchor]
     node = statement.body[0]
     if isinstance(node, cst.ImportFrom):
@@ -624,10 +631,36 @@ def edit_apps(module: cst.Module) -> cst.Module:
     return module.deep_replace(block, block.with_changes(body=body))
 
 
+def edit_apps_for_the_bus(module: cst.Module) -> cst.Module:
+    """Import the checks of the event bus in the app's ``ready()``, too."""
+    block, anchor = find_ready(module)
+    folder, _, name = BUS_CHECKS.rpartition(".")
+    if any(imports_module(statement, (folder,), name) for statement in block.body):
+        return module
+    body, statement = list(block.body), block.body[anchor]
+    line = cst.parse_statement(f"from {folder} import {name}")
+    line = line.with_changes(trailing_whitespace=statement.trailing_whitespace)
+    if imported_from(statement) == ".":
+        insert_before(body, anchor, line)
+        # The import order wants a blank line in front of what is relative.
+        if not body[anchor + 1].leading_lines:
+            body[anchor + 1] = body[anchor + 1].with_changes(leading_lines=[cst.EmptyLine(indent=False)])
+    else:
+        body.insert(anchor + 1, line)
+    return module.deep_replace(block, block.with_changes(body=body))
+
+
+def imports_module(statement: cst.CSTNode, folders: tuple[str, ...], name: str) -> bool:
+    """Tell whether a statement imports a module from one of some packages, by ``from``."""
+    if imported_from(statement) not in folders:
+        return False
+    aliases = statement.body[0].names
+    return not isinstance(aliases, cst.ImportStar) and any(alias.evaluated_name == name for alias in aliases)
+
+
 def imports_of_app(statement: cst.CSTNode, name: str) -> bool:
     """Tell whether a statement imports one module of the programs app."""
-    if imported_from(statement) in (".", PROGRAMS):
-        aliases = statement.body[0].names
-        return not isinstance(aliases, cst.ImportStar) and any(alias.evaluated_name == name for alias in aliases)
+    if imports_module(statement, (".", PROGRAMS), name):
+        return True
     dotted = m.MatchIfTrue(lambda node: get_full_name_for_node(node) == f"{PROGRAMS}.{name}")
     return m.matches(statement, m.SimpleStatementLine(body=[m.Import(names=[m.ImportAlias(name=dotted, asname=None)])]))

@@ -2,12 +2,12 @@
 The command: what it does to a checkout, what it prints, and what it refuses.
 """
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import apply_to_platform
@@ -19,7 +19,24 @@ REPOSITORY = apply_to_platform.REPOSITORY
 EVENTS = "openedx/core/djangoapps/programs/events.py"
 EMPTY = "openedx/core/djangoapps/programs/management/__init__.py"
 HOW_TO = "docs/how-to/program-certificate-events.rst"
-EDITS = (SETTINGS, APPS, TASKS)
+FIRST_PAGE, LATER_PAGE = "docs/how-to/first.rst", "docs/how-to/later.rst"
+FIRST_TEXT = """First
+#####
+
+* Stays: :doc:`other`.
+* Comes with the other page,
+  which is :doc:`later`.
+* Stays, too.
+
+This does not link: later.
+"""
+EDITS = (SETTINGS, TASKS, APPS)
+NEW = (EVENTS, EMPTY, HOW_TO, FIRST_PAGE, LATER_PAGE)
+MESSAGES = {
+    "events": "feat: the events\n\nWhy, and how tested.\n",
+    "operation": "feat: watch them\n\nWhy.\n",
+    "event-bus": "feat: watch the bus\n\nWhy.\n",
+}
 
 
 def git(root, *arguments, **options):
@@ -50,8 +67,17 @@ def change(tmp_path, monkeypatch):
     for path in (EMPTY, APPS, TASKS):
         write_file(root, path, b"")
     write_file(root, HOW_TO, "Zürich\r\n\x0c\rno line feed at the end".encode())
-    files = f'files = ["{EVENTS}", "{EMPTY}", "{HOW_TO}"]\n'
-    write_file(root, "change.toml", (files + f"edits = {list(EDITS)}\n".replace("'", '"')).encode())
+    write_file(root, FIRST_PAGE, FIRST_TEXT.encode())
+    write_file(root, LATER_PAGE, b"Later\n")
+    manifest = "".join(
+        f"[[parts]]\nname = '{name}'\nfiles = {files}\nedits = {edits}\nmessage = {json.dumps(MESSAGES[name])}\n"
+        for name, files, edits in (
+            ("events", [EVENTS, EMPTY, HOW_TO], [SETTINGS, TASKS]),
+            ("operation", [FIRST_PAGE], [APPS]),
+            ("event-bus", [LATER_PAGE], [APPS]),
+        )
+    )
+    write_file(root, "change.toml", manifest.encode())
     monkeypatch.setattr(apply_to_platform, "REPOSITORY", root)
     return root
 
@@ -110,10 +136,10 @@ def test_apply_diff_and_apply_again(change, make_checkout, capfdbinary, tasks, s
 
     assert apply_to_platform.main([str(root)]) == 0
     printed = capfdbinary.readouterr().out.decode().splitlines()
-    assert printed == [*(f"added {path}" for path in (EVENTS, EMPTY, HOW_TO)), *(f"changed {path}" for path in EDITS)]
+    assert sorted(printed) == sorted([*(f"added {path}" for path in NEW), *(f"changed {path}" for path in EDITS)])
     applied = tree(root)
-    assert set(applied) - set(commit_before) == {EVENTS, EMPTY, HOW_TO}
-    for path in (EVENTS, EMPTY, HOW_TO):
+    assert set(applied) - set(commit_before) == set(NEW)
+    for path in NEW:
         assert applied[path][0] == (change / path).read_bytes()
     assert applied[TASKS][1] & 0o777 == 0o755
 
@@ -172,7 +198,7 @@ def test_a_closed_pipe_ends_it_quietly(make_checkout, options):
 def test_only_listed_files_are_edited(change, make_checkout, capsys):
     root = make_checkout()
     manifest = change / "change.toml"
-    manifest.write_text(manifest.read_text().replace(f', "{APPS}"', ""))
+    manifest.write_text(manifest.read_text().replace(f"'{APPS}'", ""))
     before = tree(root)[APPS]
     assert apply_to_platform.main([str(root)]) == 0
     assert tree(root)[APPS] == before
@@ -183,7 +209,8 @@ def test_only_listed_files_are_edited(change, make_checkout, capsys):
     [
         (EVENTS, "openedx/no_such_file.py", "change.toml: openedx/no_such_file.py: no such file"),
         (EVENTS, "../change/change.toml", "change.toml: .*: no such file"),
-        (APPS, EVENTS, "change.toml: .*events.py: .* does not know how to edit"),
+        (APPS, EVENTS, "change.toml: .*events.py: .* does not know how to edit it for operation"),
+        ("message = ", "text = ", "change.toml: whole file: cannot be read"),
         ("files = ", "new = ", "change.toml: whole file: cannot be read"),
         ("files = [", "files = ", "change.toml: whole file: cannot be read"),
     ],
@@ -376,7 +403,7 @@ def test_what_cannot_be_taken_back_is_named(change, make_checkout, capsys, monke
 
     def fail(*arguments):
         calls.append(arguments)
-        if len(calls) > 4:
+        if len(calls) > 6:
             raise OSError(30, "Read-only file system")
         real(*arguments)
 
@@ -386,42 +413,146 @@ def test_what_cannot_be_taken_back_is_named(change, make_checkout, capsys, monke
     assert re.fullmatch(message, capsys.readouterr().err)
 
 
-def without_the_change(root, files, edits):
-    """Take the change out of a copy of this repository."""
-    for path in files:
-        (root / path).unlink()
-    entry = r'^    "org\.openedx\.learning\.program\.certificate\.[a-z]+\.v1": \{\n(?: {5,}.*\n)*    \},\n'
-    for path, pattern, count in (
-        (TASKS, r"^.*emit_program_certificate_.*\n", 3),
-        (TASKS, r"(?<=    )response = (?=(award|revoke)_program_certificate\()", 2),
-        (TASKS, r"^    Returns:\n        requests\.Response: What Credentials answered\.\n\n", 2),
-        (TASKS, r"^    return response\n", 2),
-        (SETTINGS, entry, 2),
-        (APPS, r"checks, ", 1),
-    ):
-        if path in edits:
-            stripped, found = re.subn(pattern, "", (root / path).read_text(), flags=re.MULTILINE)
-            assert found == count, pattern
-            (root / path).write_text(stripped)
+# Parts
 
 
-def test_this_repository_without_its_change_gets_it_back(tmp_path):
-    root = tmp_path / "copy"
-    listed = git(REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode().split("\0")
-    for path in filter(None, listed):
-        if (REPOSITORY / path).is_file():
-            write_file(root, path, (REPOSITORY / path).read_bytes())
-    manifest = tomllib.loads((REPOSITORY / "change.toml").read_text())
-    without_the_change(root, manifest["files"], manifest["edits"])
-    git(tmp_path, "init", "--quiet", str(root))
+def log(root):
+    """Return the commits of a checkout after its first: subject, body, and the files of each."""
+    commits = git(root, "log", "--reverse", "--format=%x00%s%n%b", "--name-only").decode().split("\0")[2:]
+    return [[line for line in commit.splitlines() if line] for commit in commits]
+
+
+@pytest.fixture
+def configured(make_checkout):
+    """A checkout with an author."""
+    root = make_checkout()
+    git(root, "config", "user.name", "Author")
+    git(root, "config", "user.email", "author@example.com")
+    return root
+
+
+def test_up_to_a_part(change, make_checkout, capsys):
+    root = make_checkout()
+    before = tree(root)
+    assert apply_to_platform.main([str(root), "--part", "events"]) == 0
+    assert set(tree(root)) - set(before) == {EVENTS, EMPTY, HOW_TO}
+    assert tree(root)[APPS] == before[APPS]
+    assert tree(root)[TASKS] != before[TASKS]
+    commit(root)
+
+    assert apply_to_platform.main([str(root), "--part", "operation"]) == 0
+    page = (root / FIRST_PAGE).read_text()
+    assert page == FIRST_TEXT.replace("* Comes with the other page,\n  which is :doc:`later`.\n", "")
+    assert not (root / LATER_PAGE).exists()
+    assert "event_bus_checks" not in (root / APPS).read_text()
     commit(root)
 
     assert apply_to_platform.main([str(root)]) == 0
+    assert (root / FIRST_PAGE).read_text() == FIRST_TEXT
+    assert "event_bus_checks" in (root / APPS).read_text()
+    capsys.readouterr()
+    assert_refused(
+        root, capsys, "--part: recovery: no such part; there are events, operation, event-bus", "--part=recovery"
+    )
 
-    for path in [*manifest["files"], *manifest["edits"]]:
-        assert (root / path).read_bytes() == (REPOSITORY / path).read_bytes(), path
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "DJANGO_"))}
-    command = [sys.executable, "-m", "pytest", "openedx/core/djangoapps/programs/tests", "-q", "-p", "no:randomly"]
-    result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
-    assert re.search(r"\d+ passed", result.stdout)
+
+def test_a_commit_of_each_part(change, configured, capsys):
+    root = configured
+    write_file(root, "lms/notes.txt", b"unfinished")
+    branch = git(root, "branch", "--show-current")
+    assert apply_to_platform.main([str(root), "--commit"]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        f"committed {MESSAGES[name].splitlines()[0]}" for name in ("events", "operation", "event-bus")
+    ]
+    assert git(root, "branch", "--show-current") == branch
+    assert git(root, "status", "--porcelain").decode() == "?? lms/notes.txt\n"
+    assert git(root, "log", "--format=%an <%ae>", "-1").decode() == "Author <author@example.com>\n"
+    assert log(root) == [
+        ["feat: the events", "Why, and how tested.", *sorted([EVENTS, EMPTY, HOW_TO, SETTINGS, TASKS])],
+        ["feat: watch them", "Why.", *sorted([FIRST_PAGE, APPS])],
+        ["feat: watch the bus", "Why.", *sorted([FIRST_PAGE, LATER_PAGE, APPS])],
+    ]
+    # The same as without commits.
+    committed = git(root, "rev-parse", "HEAD^{tree}")
+    (root / "lms/notes.txt").unlink()
+    git(root, "reset", "--quiet", "--hard", "HEAD~3")
+    assert apply_to_platform.main([str(root)]) == 0
+    git(root, "add", "--all")
+    assert git(root, "write-tree") == committed
+
+
+def test_a_part_at_a_time_and_again(change, configured, capsys):
+    root = configured
+    for name in ("events", "operation"):
+        assert apply_to_platform.main([str(root), "--commit", "--part", name]) == 0
+        assert capsys.readouterr().out == f"committed {MESSAGES[name].splitlines()[0]}\n"
+    assert apply_to_platform.main([str(root), "--commit", "--part", "operation"]) == 0
+    assert "nothing to commit" in capsys.readouterr().out
+    assert len(log(root)) == 2
+
+
+def without_a_branch(root):
+    git(root, "checkout", "--quiet", "--detach")
+
+
+def without_an_author(root):
+    git(root, "config", "--unset", "user.email")
+
+
+def with_something_in_the_index(root):
+    write_file(root, "lms/notes.txt", b"unfinished")
+    git(root, "add", "lms/notes.txt")
+
+
+def with_an_uncommitted_change(root):
+    assert apply_to_platform.main([str(root), "--part", "events"]) == 0
+
+
+def with_a_file_in_the_way(root):
+    write_file(root, LATER_PAGE, b"mine")
+
+
+def with_an_ignored_file_in_the_way(root):
+    write_file(root, ".git/info/exclude", b"docs/\n")
+    write_file(root, LATER_PAGE, b"mine")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (without_a_branch, "checkout: no branch is checked out"),
+        (without_an_author, "checkout: fatal: no email was given and auto-detection is disabled"),
+        (with_something_in_the_index, "checkout: something is in its index already"),
+        (with_an_uncommitted_change, "checkout: has uncommitted changes"),
+        (with_a_file_in_the_way, f"{LATER_PAGE}: checkout: has uncommitted changes"),
+        (with_an_ignored_file_in_the_way, f"{LATER_PAGE}: checkout: has uncommitted changes"),
+    ],
+)
+def test_commits_are_refused_as_a_whole(change, configured, capsys, monkeypatch, prepare, message):
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    prepare(configured)
+    capsys.readouterr()
+    before = git(configured, "rev-parse", "HEAD"), git(configured, "status", "--porcelain")
+    assert_refused(configured, capsys, message, "--commit")
+    assert (git(configured, "rev-parse", "HEAD"), git(configured, "status", "--porcelain")) == before
+
+
+@pytest.mark.parametrize("failing", ["read-tree", "hash-object", "update-index", "write-tree", "commit-tree", "merge"])
+def test_a_failure_of_git_leaves_the_branch_where_it_was(change, configured, capsys, monkeypatch, failing):
+    real, calls = subprocess.run, []
+
+    def fail(command, **options):
+        if failing in command:
+            calls.append(command)
+            if len(calls) == (2 if failing not in ("read-tree", "merge") else 1):
+                raise subprocess.CalledProcessError(128, command, stderr=b"fatal: no space left on device\n")
+        return real(command, **options)
+
+    head = git(configured, "rev-parse", "HEAD")
+    monkeypatch.setattr(apply_to_platform.subprocess, "run", fail)
+    assert_refused(configured, capsys, "checkout: fatal: no space left on device", "--commit")
+    assert calls
+    assert git(configured, "rev-parse", "HEAD") == head
+    assert git(configured, "status", "--porcelain") == b""

@@ -3,11 +3,13 @@ The fault suite: breaks one thing at a time while program certificates are award
 
 Each test makes one row of the table that is printed at the end. It has to show that the certificates in Credentials are
 what learners are owed, and that after one run of ``republish_program_certificate_events`` a consumer that keeps, per
-learner and program, the event with the latest time knows each of them.
+learner and program, the event with the latest time knows each of them. An operator starts that run, or the schedule
+does, of which nobody has to think.
 """
 
 import itertools
 import os
+import shlex
 import signal
 import subprocess
 from collections import Counter
@@ -16,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from testbed.credentials.client import CredentialsControl
+from testbed.docs import named_block
 from testbed.inputs import AWARDED, REVOKED
 from testbed.processes import PATIENCE, Processes, wait_for
 from testbed.site import BUS_TIMEOUT, FINAL_STATES, GROUP, Site, Valkey, connect
@@ -49,6 +52,8 @@ STUCK = 5000
 
 BACKPOPULATE = "backpopulate_program_credentials"
 REPUBLISH = "republish_program_certificate_events"
+# All that a crontab or a CronJob says, hour after hour.
+SCHEDULED = shlex.split(named_block("crontab").partition("./manage.py lms ")[2])
 
 # Where the POSTs go, for a redirect that leads to where it came from.
 CREDENTIALS_PATH = "/api/v2/credentials/"
@@ -252,12 +257,7 @@ class Scene:
 
     def known(self):
         """dict: username -> status, as a consumer knows it that keeps the event with the latest time."""
-        latest = {}
-        for event in self.events():
-            username, time = _username(event), datetime.fromisoformat(event["time"])
-            if username not in latest or time >= latest[username][0]:
-                latest[username] = (time, STATUS[event["type"]])
-        return {username: status for username, (_time, status) in latest.items()}
+        return _known(self.events())
 
     def lost(self):
         """int: how many learners' owed state the consumer does not know."""
@@ -302,13 +302,7 @@ class Scene:
     def start_republish(self, fault):
         """Start such a run as a process, and wait until Credentials holds its request by a fault of that kind."""
         self.credentials_fault(fault, method="GET")
-        run = self.site.processes.python(
-            "republish",
-            *("manage.py", "lms", REPUBLISH, "--program-uuids", self.program["uuid"]),
-            env=self.site.env(),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        run = self._start("republish", REPUBLISH, "--program-uuids", self.program["uuid"])
         wait_for(lambda: self.site.credentials.held() == 1, "the run to ask Credentials", alive=[run])
         return run
 
@@ -318,7 +312,18 @@ class Scene:
         self.site.processes.forget(run)
         return run.popen.returncode, summary
 
-    def finish(self, fault, injected, *, lost, task="succeeded", wrong_before=0, repair=None, note=""):
+    def scheduled_run(self):
+        """Let the schedule's hour come: about everyone on the site, not this scene alone; return the summary."""
+        code, summary = self.end_republish(self._start("scheduled", *SCHEDULED))
+        assert code == 0
+        return summary
+
+    def _start(self, name, *argv):
+        return self.site.processes.python(
+            name, "manage.py", "lms", *argv, env=self.site.env(), stdout=subprocess.PIPE, text=True
+        )
+
+    def finish(self, fault, injected, *, lost, task="succeeded", wrong_before=0, repair=None, republish=None, note=""):
         """
         Republish, check, and add the row.
 
@@ -329,6 +334,7 @@ class Scene:
             task (str): what must have become of the tasks.
             wrong_before (int): how many certificates the platform itself has got wrong.
             repair (callable): what mends those. Defaults to ``backpopulate``.
+            republish (callable): what republishes, and returns a summary. Defaults to ``republish``.
             note (str): more for the table.
         """
         self.settle()
@@ -337,7 +343,8 @@ class Scene:
         assert (self.lost(), self.wrong(), outcomes) == (lost, wrong_before, task)
         if wrong_before:
             (repair or self.backpopulate)()
-        summary = self.republish()
+        summary = (republish or self.republish)()
+        self.settle()
         row = Row(
             fault=fault,
             injected=injected,
@@ -360,6 +367,15 @@ def _runs(program):
 
 def _username(event):
     return event["data"]["program_certificate"]["user"]["pii"]["username"]
+
+
+def _known(events):
+    latest = {}
+    for event in events:
+        username, time = _username(event), datetime.fromisoformat(event["time"])
+        if username not in latest or time >= latest[username][0]:
+            latest[username] = (time, STATUS[event["type"]])
+    return {username: status for username, (_time, status) in latest.items()}
 
 
 @pytest.fixture(scope="module")
@@ -403,6 +419,36 @@ def test_bus_refuses(site, scene):
     site.bus.start()
 
     scene.finish("bus refuses connections", "server stopped", lost=2)
+
+
+def test_bus_down_and_nobody_repairs(site, scene):
+    awarded, revoked = scene.learner(), scene.learner("awarded")
+    site.bus.stop()
+    scene.complete(awarded)
+    scene.revoke(revoked)
+    site.wait_for_tasks()
+    assert scene.outcome(awarded) == scene.outcome(revoked, "revoke_program_certificates") == ("succeeded", 0)
+    # The schedule does not know that the bus is down. The run cannot, either: the producer keeps that to its log.
+    during = scene.scheduled_run()
+    assert site.count_in_log("scheduled", "Error delivering message to Redis event bus") >= 2
+    site.bus.start()
+    scene.settle()
+    assert scene.known() == {revoked: "awarded"}
+
+    summary = scene.finish(
+        "bus refuses connections, and nobody repairs by hand",
+        "server stopped, also during a scheduled run",
+        lost=2,
+        republish=scene.scheduled_run,
+        note=f"`{' '.join(SCHEDULED[1:])}` by schedule: the first run after the outage brought both",
+    )
+    assert summary == during
+    # Hours in which nothing happens change nothing, for anyone.
+    known = _known(site.events())
+    assert scene.scheduled_run() == summary
+    scene.settle()
+    assert _known(site.events()) == known
+    assert (scene.known(), scene.lost(), scene.wrong()) == (scene.owed, 0, 0)
 
 
 def test_bus_silent(site, scene):
@@ -507,6 +553,26 @@ def test_worker_killed_after_acceptance(site, scene):
     assert scene.outcome(username) == ("lost", 0)
 
     scene.finish("worker killed after Credentials accepted, before the event", "SIGKILL", lost=1, task="lost")
+
+
+def test_worker_killed_after_acceptance_and_nobody_repairs(site, scene):
+    username = scene.learner()
+    scene.credentials_fault("hold")
+    scene.complete(username)
+    scene.wait_until_held()
+    site.end_worker()
+    site.credentials.clear()
+    site.start_worker()
+    assert scene.outcome(username) == ("lost", 0)
+
+    scene.finish(
+        "worker killed after Credentials accepted, and nobody repairs by hand",
+        "SIGKILL",
+        lost=1,
+        task="lost",
+        republish=scene.scheduled_run,
+        note="the next scheduled run brought it",
+    )
 
 
 def test_worker_killed_before_request(site, scene):
@@ -828,7 +894,7 @@ def test_learner_renamed(site, scene):
         note="republish skips the old name",
     )
     assert " read=2 " in summary
-    assert "skipped (learner unknown to the LMS): 1," in summary
+    assert " skipped_unknown_learner=1 " in summary
 
 
 def test_old_username_taken_over(site, scene):
@@ -854,7 +920,7 @@ def test_old_username_taken_over(site, scene):
         note="republish skips the old name",
     )
     assert " read=2 " in summary
-    assert "skipped (account younger than the certificate): 1," in summary
+    assert " skipped_younger_account=1 " in summary
     assert newcomer not in {event["data"]["program_certificate"]["user"]["id"] for event in scene.events()}
     assert {_username(event) for event in scene.events()} == {new_username}
 
@@ -872,7 +938,7 @@ def test_learner_deleted(site, scene):
         note="no event is owed about someone who is gone; republish skips them",
     )
     assert " read=2 " in summary
-    assert "skipped (learner unknown to the LMS): 1," in summary
+    assert " skipped_unknown_learner=1 " in summary
 
 
 # The republish command

@@ -27,6 +27,14 @@ def tracked():
     return [path for path in listing.splitlines() if (ROOT / path).exists()]
 
 
+def read_manifest():
+    """Return the new files of all parts of the change, each of which is in one part, and the files that they edit."""
+    parts = tomllib.loads((ROOT / "change.toml").read_text(encoding="utf-8"))["parts"]
+    new = [path for part in parts for path in part["files"]]
+    assert len(set(new)) == len(new)
+    return new, sorted({path for part in parts for path in part["edits"]})
+
+
 def first_line(path):
     """Read a file's first line; its second, if the first is for the shell."""
     lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
@@ -34,13 +42,13 @@ def first_line(path):
 
 
 def test_each_platform_file_is_either_change_or_slice():
-    manifest = tomllib.loads((ROOT / "change.toml").read_text(encoding="utf-8"))
+    new, edited = read_manifest()
     files = [path for path in tracked() if path.startswith(PLATFORM_FOLDERS)]
     assert len(files) > 50
 
     expected = {path: SLICE for path in files}
-    expected |= {path: SLICE_WITH_CHANGE for path in manifest["edits"]}
-    for path in manifest["files"]:
+    expected |= {path: SLICE_WITH_CHANGE for path in edited}
+    for path in new:
         assert not first_line(path).startswith("# The slice"), path
         del expected[path]
     for path, mark in expected.items():
@@ -49,9 +57,9 @@ def test_each_platform_file_is_either_change_or_slice():
 
 def test_the_manifest_is_checked_for_imports():
     """Each Python file of the change is in one of the two import contracts."""
-    manifest = tomllib.loads((ROOT / "change.toml").read_text(encoding="utf-8"))
+    new, _edited = read_manifest()
     contracts = (ROOT / ".importlinter").read_text(encoding="utf-8").split()
-    for path in manifest["files"]:
+    for path in new:
         if path.endswith(".py") and not path.endswith("__init__.py"):
             assert path.removesuffix(".py").replace("/", ".") in contracts
 
@@ -88,9 +96,9 @@ def test_as_many_faults_are_documented_as_tested():
 
 
 def test_the_readme_names_the_change_and_its_links_lead_somewhere():
-    manifest = tomllib.loads((ROOT / "change.toml").read_text(encoding="utf-8"))
+    new, edited = read_manifest()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for path in (*manifest["files"], *manifest["edits"]):
+    for path in (*new, *edited):
         assert f"- `{path}`" in readme
     links = [link for link in re.findall(r"\]\(([^)]+)\)", readme) if not link.startswith("http")]
     assert len(links) > 5

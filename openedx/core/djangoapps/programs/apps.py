@@ -1,4 +1,4 @@
-# The slice, with the change in it: the change is the import of checks.
+# The slice, with the change in it: the change is the import of two modules with checks.
 """
 Django application configuration.
 """
@@ -13,4 +13,6 @@ class ProgramsConfig(AppConfig):
 
     def ready(self):
         """Connect the receivers, register the checks."""
+        from openedx.core.lib import event_bus_checks  # noqa: F401  # pylint: disable=unused-import
+
         from . import checks, signals  # noqa: F401  # pylint: disable=unused-import

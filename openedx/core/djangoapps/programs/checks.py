@@ -1,15 +1,11 @@
 """
 System checks of the program certificate events: ``./manage.py lms check --tag event_bus``.
-
-What is true of every event on the bus is in ``openedx.core.lib.event_bus_checks``.
 """
 
 from django.conf import settings
 from django.core.checks import Warning as CheckWarning
 from django.core.checks import register
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
-
-from openedx.core.lib import event_bus_checks  # noqa: F401  pylint: disable=unused-import
 
 # What consumers of these events expect.
 TOPIC = "learning-program-certificate-lifecycle"

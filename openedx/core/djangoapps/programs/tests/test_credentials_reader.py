@@ -2,12 +2,10 @@
 Tests of what reads program certificates from Credentials.
 """
 
-import io
 import json
 import logging
 from datetime import UTC, datetime
 from unittest import mock
-from urllib.parse import parse_qsl
 
 import ddt
 import pytest
@@ -24,6 +22,7 @@ from openedx.core.djangoapps.programs.credentials_reader import (
     ListError,
     parse_certificate,
 )
+from openedx.core.djangoapps.programs.tests.test_events import FakeCredentials
 from openedx.core.djangolib.testing.utils import skip_unless_lms
 
 READER = "openedx.core.djangoapps.programs.credentials_reader"
@@ -51,39 +50,6 @@ def credential(username, program_uuid=PROGRAM, **fields):
         "certificate_url": "http://credentials/credentials/583f360c/",
         **fields,
     }
-
-
-class FakeCredentials(requests.adapters.BaseAdapter):
-    """Answers every request with what a test has prepared; the last answer repeats."""
-
-    def __init__(self, url):
-        super().__init__()
-        self.url = url
-        self.answers = []
-        self.methods = []
-        self.queries = []
-        self.timeouts = []
-
-    def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):
-        """Answer."""
-        url, _, query = request.url.partition("?")
-        assert url == self.url
-        self.methods.append(request.method)
-        self.queries.append(dict(parse_qsl(query)))
-        self.timeouts.append(timeout)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        answer = answer(self.queries[-1]) if callable(answer) else answer
-        if isinstance(answer["body"], Exception):
-            raise answer["body"]
-        response = requests.Response()
-        response.request, response.url = request, request.url
-        response.status_code = answer.get("status", 200)
-        response.headers.update(answer.get("headers", {}))
-        response.raw = io.BytesIO(answer["body"])
-        return response
-
-    def close(self):
-        """There is nothing to close."""
 
 
 class ReaderTestCase(CredentialsApiConfigMixin, TestCase):

@@ -2,10 +2,12 @@
 Tests of the events about program certificates: the emitter, and its callers in ``programs.tasks``.
 """
 
+import io
 import logging
 import sys
 from datetime import UTC, datetime
 from unittest import mock
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import ddt
@@ -21,7 +23,6 @@ from common.djangoapps.student.tests.factories import UserFactory
 from openedx.core.djangoapps.credentials.tests.mixins import CredentialsApiConfigMixin
 from openedx.core.djangoapps.programs import tasks
 from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
-from openedx.core.djangoapps.programs.tests.test_credentials_reader import FakeCredentials
 from openedx.core.djangolib.testing.utils import skip_unless_lms
 
 User = get_user_model()
@@ -453,3 +454,36 @@ class AcceptanceTests(TaskTestCase):
         assert self.sent == ([(signal, PROGRAM_UUID)] if announced else [])
         # As ever, the task itself takes either for a success.
         assert f"{status.capitalize()} program certificate" in "".join(logs.output)
+
+
+class FakeCredentials(requests.adapters.BaseAdapter):
+    """Answers every request with what a test has prepared; the last answer repeats."""
+
+    def __init__(self, url):
+        super().__init__()
+        self.url = url
+        self.answers = []
+        self.methods = []
+        self.queries = []
+        self.timeouts = []
+
+    def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):
+        """Answer."""
+        url, _, query = request.url.partition("?")
+        assert url == self.url
+        self.methods.append(request.method)
+        self.queries.append(dict(parse_qsl(query)))
+        self.timeouts.append(timeout)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        answer = answer(self.queries[-1]) if callable(answer) else answer
+        if isinstance(answer["body"], Exception):
+            raise answer["body"]
+        response = requests.Response()
+        response.request, response.url = request, request.url
+        response.status_code = answer.get("status", 200)
+        response.headers.update(answer.get("headers", {}))
+        response.raw = io.BytesIO(answer["body"])
+        return response
+
+    def close(self):
+        """There is nothing to close."""
