@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 export PROGRAMS LEARNERS REDIS_URL CREDENTIALS_URL DISCOVERY_URL JWT_SECRET_KEY JWT_ISSUER JWT_AUDIENCE
+export FILE SAMPLE SEED
 export BUS KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help requirements run test test-mysql test-kafka test-parts test-scale test-tutor faults apply quality docs compile-requirements clean
+.PHONY: help requirements run test test-mysql test-kafka test-parts test-scale test-tutor test-company mutation faults apply verify quality docs compile-requirements clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -43,15 +44,25 @@ test-parts: $(INSTALLED)  ## apply each part of the change, and run its tests
 test-tutor: $(INSTALLED)  ## render the operators' Tutor plugin with each line of Tutor (downloads them)
 	$(BIN)/python -m pytest -rs -m tutor testbed/tests/test_tutor.py
 
+test-company: $(INSTALLED)  ## run the tests of the change in random orders, beside a thread that they must not hinder
+	$(BIN)/python -m testbed.gates.company
+
+mutation: $(INSTALLED)  ## look for code of the change that no test misses (FILE=, SAMPLE=, SEED=)
+	@$(BIN)/python -m testbed.gates.mutation
+
 faults: $(INSTALLED)  ## run the fault suite alone, and print its table
 	$(BIN)/python -m pytest -m fault testbed/tests/test_faults.py
 
 apply: $(INSTALLED)  ## carry the change into a checkout of the platform (PLATFORM=path)
 	@$(BIN)/python scripts/apply_to_platform.py "$(PLATFORM)"
 
-quality: $(INSTALLED)  ## ruff, migrations, imports, annotations
+verify: $(INSTALLED)  ## run the gates of a checkout of the platform on the change (PLATFORM=path, PLATFORM_VENV=path)
+	@$(BIN)/python scripts/verify_in_platform.py "$(PLATFORM)" $(if $(PLATFORM_VENV),--venv "$(PLATFORM_VENV)")
+
+quality: $(INSTALLED)  ## ruff, the platform's gates, migrations, imports, annotations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m testbed.gates.platform_gates
 	$(BIN)/python manage.py lms makemigrations --check --dry-run
 	$(BIN)/python manage.py cms check
 	$(BIN)/lint-imports --no-cache --no-logo
