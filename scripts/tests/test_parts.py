@@ -2,22 +2,31 @@
 The parts of the change: each stands alone on those before it, in a copy of this repository without the change.
 """
 
+import code
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
+from copy import deepcopy as copy_of
+from importlib import import_module
 
 import apply_to_platform
 import pytest
-from platform_edits import APPS, SETTINGS, TASKS
+from django.core.management import load_command_class
+from platform_edits import APPS, PROGRAMS, SETTINGS, TASKS
 from test_apply_to_platform import commit, git, write_file
+
+from common.djangoapps.student.tests.factories import UserFactory
 
 REPOSITORY = apply_to_platform.REPOSITORY
 PARTS = tomllib.loads((REPOSITORY / "change.toml").read_text())["parts"]
 NAMES = [part["name"] for part in PARTS]
 PAGES = "openedx/core/djangoapps/programs/docs"
 RECORD = "0002-program-certificate-events"
+# Of the text of a pull request, as the platform's template has them.
+SECTIONS = ["Description", "Supporting information", "Testing instructions", "Deadline", "Other information"]
 # As commitlint's conventional configuration has them, with the platform's additions.
 TYPES = "revert feat fix perf docs test build refactor style chore temp squash"
 
@@ -85,6 +94,10 @@ def test_a_part_stands_on_those_before_it(copy, name):
     new = {path for part in parts for path in part["files"]}
     for path in {path for part in PARTS for path in part["files"]}:
         assert (copy / path).exists() == (path in new)
+    for command in commands(name):
+        if command[0] == "./manage.py" and "--help" not in command and "check" not in command:
+            continue  # test_what_needs_credentials_takes_its_options
+        run(copy, *{"./manage.py": ["manage"]}.get(command[0], command[:1]), *command[1:])
     tests = [path for path in new if "/tests/" in path]
     printed = run(copy, "pytest", "openedx/core/djangoapps/programs/tests", *tests, "-q", "-p", "no:randomly")
     assert re.search(r"\d+ passed", printed)
@@ -98,6 +111,67 @@ def test_this_repository_without_its_change_gets_it_back(copy):
     files, edits = listed_in_the_manifest()
     for path in [*files, *edits]:
         assert (copy / path).read_bytes() == (REPOSITORY / path).read_bytes(), path
+
+
+def blocks(name, language):
+    """Return the code blocks of a language in the text of a part's pull request."""
+    text = (REPOSITORY / f"docs/pull-requests/{name}.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(name):
+    """Return the commands in it, as lists of words."""
+    return [shlex.split(line) for block in blocks(name, "console") for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pull_request_has_the_sections_of_the_template(name):
+    text = (REPOSITORY / f"docs/pull-requests/{name}.md").read_text()
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS
+    for who in ("Operators", "Developers", "Consumers"):
+        assert f"- **{who}**: " in text
+    assert "Deliberately not in it: " in text
+    for path in re.findall(r"`(openedx/\S+)`", text):
+        assert path in next(part["files"] for part in PARTS if part["name"] == name)
+    assert commands(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        ("events", "ProgramCertificateData(user=UserData("),
+        ("operation", "programs.W001"),
+        ("event-bus", "event_bus.W001"),
+    ],
+)
+@pytest.mark.django_db
+def test_what_is_pasted_into_the_shell(name, printed, capsys, settings):
+    # Not the configuration that other tests see.
+    settings.EVENT_BUS_PRODUCER_CONFIG = copy_of(settings.EVENT_BUS_PRODUCER_CONFIG)
+    settings.EVENT_BUS_PRODUCER = None
+    UserFactory()
+    [block] = blocks(name, "python")
+    assert len(block.splitlines()) == 5
+    console, names = code.InteractiveConsole(), {}
+    console.locals = names
+    try:
+        for line in block.splitlines():
+            assert not console.push(line)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        assert printed in out
+    finally:
+        if "show" in names:
+            names["PROGRAM_CERTIFICATE_AWARDED"].disconnect(names["show"])
+
+
+@pytest.mark.parametrize("command", [words for words in commands("recovery") if words[0] == "./manage.py"])
+def test_what_needs_credentials_takes_its_options(command):
+    parser = load_command_class(PROGRAMS, command[2]).create_parser("manage.py", command[2])
+    if "--help" not in command:
+        parse_options = import_module(f"{PROGRAMS}.republish_selection").parse_options
+        options = vars(parser.parse_args(command[3:]))
+        assert parse_options({**options, "usernames": None, "all": options["all"] or options["usernames"]})
 
 
 @pytest.mark.parametrize("name", NAMES)
