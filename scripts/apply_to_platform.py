@@ -19,8 +19,10 @@ the file and the place, and exit code 2. A checkout that carries the change alre
 - a path that leads over a symbolic link.
 
 A new file that the checkout has in another version, committed, is replaced: an earlier version of the change. So is
-what an earlier version has put into a file that is edited. In the pages of the change, a list item that links to a page
-of a later part comes with that part.
+what an earlier version has put into a file that is edited. Not so with ``--commit``: a part whose new files are all
+there counts as merged, and is left as it is, whatever was changed in it since.
+
+In the pages of the change, a list item that links to a page of a later part comes with that part.
 """
 
 import argparse
@@ -100,7 +102,7 @@ def plan(root: Path, parts: list[Part], later: list[Part]) -> list[Change]:
         Refusal: At least one of them is not possible.
     """
     require_checkout(root, sorted({path for part in [*parts, *later] for path in part.edits}))
-    contents = {path: read_own(path, later) for part in parts for path in part.files}
+    contents = {path: read_own(root, path, later) for part in parts for path in part.files}
     for part in parts:
         for path in part.edits:
             editor = EDITORS[part.name, path]
@@ -108,15 +110,21 @@ def plan(root: Path, parts: list[Part], later: list[Part]) -> list[Change]:
             if editor(parse(path, contents[path])).bytes != contents[path]:
                 raise Refusal(path, "whole file", "a second run would change it again")
     changes = [Change(path, read(root, path), new, mode_of(root, path)) for path, new in contents.items()]
-    return [change for change in changes if change.old != change.new]
+    return [change for change in changes if change.new not in (change.old, with_line_feeds(change.old))]
 
 
-def read_own(path: str, later: list[Part]) -> bytes:
-    """Return what a new file contains, without the list items that link to pages of later parts."""
+def with_line_feeds(content: bytes | None) -> bytes | None:
+    """Return what git may have checked out with other line ends (core.autocrlf) as it is here."""
+    return content and content.replace(b"\r\n", b"\n")
+
+
+def read_own(root: Path, path: str, later: list[Part]) -> bytes:
+    """Return what a new file contains, without the list items that link to pages of later parts that are not there."""
     content = (REPOSITORY / path).read_bytes()
     if not path.endswith(".rst"):
         return content
-    links = [f":doc:`{PurePosixPath(other).stem}`".encode() for part in later for other in part.files]
+    missing = [other for part in later for other in part.files if not (root / other).exists()]
+    links = [f":doc:`{PurePosixPath(other).stem}`".encode() for other in missing]
     return LIST_ITEM.sub(lambda item: b"" if any(link in item[0] for link in links) else item[0], content)
 
 
@@ -223,25 +231,51 @@ def make_commits(root: Path, parts: list[Part], later: list[Part]) -> list[str]:
         The subjects of the commits.
     """
     refuse_uncommittable(root, [*parts, *later])
+    merged = [part for part in parts if all((root / path).exists() for path in part.files)]
+    parts = [part for part in parts if part not in merged]
     head = git(root, "rev-parse", "HEAD").strip()
+    sign = (
+        ["-S"]
+        if git(root, "config", "--type=bool", "--default=false", "--get", "commit.gpgsign").strip() == "true"
+        else []
+    )
     subjects = []
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         git(root, "read-tree", head, **index)
         for number, part in enumerate(parts, start=1):
-            for change in plan(root, parts[:number], [*parts[number:], *later]):
-                blob = git(root, "hash-object", "-w", f"--path={change.path}", "--stdin", content=change.new).strip()
-                mode = "100755" if change.mode & 0o100 else "100644"
+            rest = [*parts[number:], *later]
+            for change in [*plan(root, parts[:number], rest), *add_links(root, merged, [*parts, *later], rest)]:
+                write_blob = ("-c", "core.safecrlf=false", "hash-object", "-w", f"--path={change.path}", "--stdin")
+                blob = git(root, *write_blob, content=change.new).strip()
+                mode = git(root, "ls-files", "--stage", "--", change.path).partition(" ")[0] or "100644"
                 git(root, "update-index", "--add", "--cacheinfo", f"{mode},{blob},{change.path}", **index)
             tree = git(root, "write-tree", **index).strip()
             if tree != git(root, "rev-parse", f"{head}^{{tree}}").strip():
                 message = part.message.strip().encode() + b"\n"
                 head = git(
-                    root, "-c", "user.useConfigOnly=true", "commit-tree", "-p", head, tree, content=message
+                    root, "-c", "user.useConfigOnly=true", "commit-tree", *sign, "-p", head, tree, content=message
                 ).strip()
                 subjects.append(part.message.strip().partition("\n")[0])
-    git(root, "merge", "--quiet", "--ff-only", head)
+    git(root, "merge", "--quiet", "--no-squash", "--ff-only", head)
     return subjects
+
+
+def add_links(root: Path, merged: list[Part], missing: list[Part], rest: list[Part]) -> list[Change]:
+    """
+    Add links to the pages of parts that now come to pages of those that are merged, unless these were changed there.
+
+    Args:
+        merged: The parts that the checkout has.
+        missing: Those that it lacks.
+        rest: Those that it lacks still, after this commit.
+    """
+    changes = []
+    for path in [path for part in merged for path in part.files if path.endswith(".rst")]:
+        old, new = read(root, path), read_own(root, path, rest)
+        if old != new and with_line_feeds(old) == read_own(root, path, missing):
+            changes.append(Change(path, old, new, mode_of(root, path)))
+    return changes
 
 
 # The result

@@ -30,6 +30,7 @@ FIRST_TEXT = """First
 
 This does not link: later.
 """
+LATER_ITEM = "* Comes with the other page,\n  which is :doc:`later`.\n"
 EDITS = (SETTINGS, TASKS, APPS)
 NEW = (EVENTS, EMPTY, HOW_TO, FIRST_PAGE, LATER_PAGE)
 MESSAGES = {
@@ -442,7 +443,7 @@ def test_up_to_a_part(change, make_checkout, capsys):
 
     assert apply_to_platform.main([str(root), "--part", "operation"]) == 0
     page = (root / FIRST_PAGE).read_text()
-    assert page == FIRST_TEXT.replace("* Comes with the other page,\n  which is :doc:`later`.\n", "")
+    assert page == FIRST_TEXT.replace(LATER_ITEM, "")
     assert not (root / LATER_PAGE).exists()
     assert "event_bus_checks" not in (root / APPS).read_text()
     commit(root)
@@ -487,9 +488,63 @@ def test_a_part_at_a_time_and_again(change, configured, capsys):
     for name in ("events", "operation"):
         assert apply_to_platform.main([str(root), "--commit", "--part", name]) == 0
         assert capsys.readouterr().out == f"committed {MESSAGES[name].splitlines()[0]}\n"
+    assert (root / FIRST_PAGE).read_text() == FIRST_TEXT.replace(LATER_ITEM, "")
+    for options in (["--part", "operation"], ["--part", "events"]):
+        assert apply_to_platform.main([str(root), "--commit", *options]) == 0
+        assert "nothing to commit" in capsys.readouterr().out
+    assert apply_to_platform.main([str(root), "--commit"]) == 0
+    assert log(root)[2:] == [["feat: watch the bus", "Why.", *sorted([FIRST_PAGE, LATER_PAGE, APPS])]]
+    assert (root / FIRST_PAGE).read_text() == FIRST_TEXT
+    capsys.readouterr()
+    # Once all is there, no part takes anything back.
+    for options in (["--commit"], ["--commit", "--part", "events"], ["--part", "operation"], []):
+        assert apply_to_platform.main([str(root), *options]) == 0
+        assert re.search("nothing to c", capsys.readouterr().out)
+    assert len(log(root)) == 3
+
+
+def test_what_reviewers_changed_in_a_part_that_is_merged_stays(change, configured, capsys):
+    root = configured
     assert apply_to_platform.main([str(root), "--commit", "--part", "operation"]) == 0
-    assert "nothing to commit" in capsys.readouterr().out
-    assert len(log(root)) == 2
+    for path in (EVENTS, FIRST_PAGE):
+        write_file(root, path, b"# Reviewed\n" + (root / path).read_bytes())
+    git(root, "commit", "--quiet", "--all", "--message", "Review")
+    assert apply_to_platform.main([str(root), "--commit"]) == 0
+    assert log(root)[3:] == [["feat: watch the bus", "Why.", *sorted([LATER_PAGE, APPS])]]
+    assert (root / EVENTS).read_text().startswith("# Reviewed\n")
+
+
+def test_the_configuration_of_git_does_no_harm(change, configured, capsys):
+    root = configured
+    branch = git(root, "branch", "--show-current").decode().strip()
+    for name, value in (
+        (f"branch.{branch}.mergeOptions", "--squash"),
+        ("core.fileMode", "false"),
+        ("core.autocrlf", "true"),
+        ("core.safecrlf", "true"),
+    ):
+        git(root, "config", name, value)
+    os.chmod(root / SETTINGS, 0o755)
+    os.chmod(root / TASKS, 0o755)
+    assert apply_to_platform.main([str(root), "--commit"]) == 0
+    assert len(log(root)) == 3
+    assert b"mode change" not in git(root, "log", "--summary", "-3")
+    assert git(root, "status", "--porcelain") == b""
+    capsys.readouterr()
+
+    # Checked out with other line ends, it is what it was.
+    for path in NEW:
+        (root / path).unlink()
+    git(root, "checkout", "--quiet", ".")
+    assert b"\r\n" in (root / FIRST_PAGE).read_bytes()
+    assert apply_to_platform.main([str(root)]) == 0
+    assert "nothing to change" in capsys.readouterr().out
+
+    git(root, "config", "commit.gpgsign", "true")
+    git(root, "config", "gpg.program", "false")
+    git(root, "reset", "--quiet", "--hard", "HEAD~3")
+    assert_refused(root, capsys, "checkout: .*", "--commit")
+    assert log(root) == []
 
 
 def without_a_branch(root):

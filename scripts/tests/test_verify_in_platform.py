@@ -178,6 +178,16 @@ def test_what_is_missing_is_not_run(tmp_path):
         verify_in_platform.failing_tests("-p", "no:django")(bench)
 
 
+def test_a_gate_that_crashes_is_not_run(tmp_path):
+    bench = Bench(tmp_path, sys.executable, [])
+    (tmp_path / "manage.py").write_text("raise ImportError('no settings')\n")
+    with pytest.raises(NotRun, match="ImportError: no settings"):
+        verify_in_platform.missing_migrations("lms")(bench)
+    (tmp_path / ".annotations.yml").write_text("nonsense\n")
+    with pytest.raises(NotRun):
+        verify_in_platform.annotations(bench)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

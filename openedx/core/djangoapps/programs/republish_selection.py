@@ -46,6 +46,7 @@ class Selection:
         program_uuids: Only these programs, if any.
         learners: Only these, by the names that the operator gave, if any.
         start: Only certificates that were modified then or later, if any. A margin is in it already.
+        repeat_from: The start without the margin, if it was given as an age: said again, it would be another time.
         end: Only certificates that were modified before then, if any.
         everything: Whether the operator asked for everything.
         recently_modified: Whether to ask only about learners whose course certificates were modified since ``start``.
@@ -55,6 +56,7 @@ class Selection:
     program_uuids: list[UUID] | None
     learners: dict[str, User]
     start: datetime | None
+    repeat_from: datetime | None
     end: datetime | None
     everything: bool
     recently_modified: bool
@@ -106,9 +108,11 @@ def _find_modified(since: datetime) -> Iterator[tuple[int, str]]:
     later = modified.filter(user=OuterRef("user"), id__gt=OuterRef("id"))
     rows = modified.filter(~Exists(later)).order_by("id").values_list("id", "user_id", "user__username")
     last = 0
-    while page := list(rows.filter(id__gt=last)[:PAGE_SIZE]):
-        for _, user_id, username in page:
-            yield user_id, username
+    while True:
+        page = list(rows.filter(id__gt=last)[:PAGE_SIZE])
+        yield from ((user_id, username) for _, user_id, username in page)
+        if len(page) < PAGE_SIZE:
+            return
         last = page[-1][0]
 
 
@@ -122,9 +126,10 @@ def find_learners(usernames: Iterable[str]) -> dict[str, User]:
     names = list(dict.fromkeys(usernames))
     found = {}
     for start in range(0, len(names), LOOKUPS):
+        end = start + LOOKUPS
         lookups = [
             User.objects.filter(username=name).select_related("profile").annotate(place=Value(place))
-            for place, name in enumerate(names[start : start + LOOKUPS], start)
+            for place, name in enumerate(names[start:end], start)
         ]
         found |= {names[user.place]: user for user in lookups[0].union(*lookups[1:], all=True)}
     return found
@@ -171,7 +176,8 @@ def parse_options(options: dict) -> Selection:
         raise unusable(f"--usernames: the LMS does not know number {', '.join(unknown)} of them.")
     if len({user.id for user in learners.values()}) < len(learners):
         raise unusable("--usernames: two of them are the same learner to the LMS.")
-    return Selection(program_uuids, learners, start, end, everything, recently_modified, delay)
+    repeat_from = start + margin if start and DURATION.fullmatch(options["start_date"]) else None
+    return Selection(program_uuids, learners, start, repeat_from, end, everything, recently_modified, delay)
 
 
 def _parse_option(options: dict, name: str, parse: Callable, problem: str) -> object:

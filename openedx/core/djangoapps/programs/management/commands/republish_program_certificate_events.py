@@ -7,7 +7,8 @@ announces each as it stands, through ``programs.events``.
 
 The ``time`` of such an event is the moment, by the LMS's clock, at which Credentials was asked. A consumer that keeps,
 for each learner and program, the event with the latest ``time`` therefore ends up with what Credentials has, whatever
-it had heard before. docs/decisions/0002-program-certificate-events.rst says what that guarantees, and what not.
+it had heard before. What that guarantees, and what not, is in
+docs/decisions/0003-recovery-of-program-certificate-events.rst.
 """
 
 import logging
@@ -68,8 +69,8 @@ NOTHING_FOUND = (
 )
 NOBODY_KNOWN = "No certificate was announced, as the LMS knows none of their holders. Is it the right Credentials?"
 HOW_TO_GO_ON = (
-    "Run the same command again once the cause is gone: repeats are harmless to consumers that keep, for each learner "
-    "and program, the event with the latest time."
+    "Run the same command again{with_start} once the cause is gone: repeats are harmless to consumers that keep, for "
+    "each learner and program, the event with the latest time."
 )
 
 
@@ -161,7 +162,9 @@ class Command(BaseCommand):
         if self.outcomes[FAILED]:
             problems.append(f"Program certificates that failed: {self.outcomes[FAILED]}; the log names them.")
         if problems:
-            raise CommandError(" ".join([*problems, HOW_TO_GO_ON]))
+            start = self.selection.repeat_from
+            with_start = f", with --start-date {start:%Y-%m-%dT%H:%M:%SZ}," if start else ""
+            raise CommandError(" ".join([*problems, HOW_TO_GO_ON.format(with_start=with_start)]))
 
     def _republish_lists(self, reader: CertificateReader, problems: list[str]) -> bool:
         """
@@ -175,7 +178,7 @@ class Command(BaseCommand):
         many = not isinstance(lists, list)
         found_any, incomplete = False, 0
         for number, (query, name) in enumerate(lists, start=1):
-            self.listing = f"list {number}" if many else f"list {number} of {len(lists)}"
+            self.listing = f"list {number} ({name})" if many else f"list {number} of {len(lists)}"
             found = False
             try:
                 for page in reader.read(query):
