@@ -71,6 +71,11 @@ def enabled(config):
     return [event_type for event_type in (AWARDED, REVOKED) if config[event_type][TOPIC]["enabled"] is True]
 
 
+def test_no_page_has_a_gap():
+    for page in (*PAGES, *(ROOT / "openedx/core/djangoapps/programs/docs/decisions").glob("000[23]*.rst")):
+        assert "%(" not in page.read_text(encoding="utf-8"), page
+
+
 def test_each_block_is_tested():
     tests = (ROOT / "testbed/tests/test_docs.py").read_text(encoding="utf-8")
     for name, language in blocks().items():
