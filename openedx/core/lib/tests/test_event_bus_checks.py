@@ -2,7 +2,6 @@
 Tests of the system checks of the event bus.
 """
 
-import sys
 from unittest import mock
 
 import ddt
@@ -49,7 +48,7 @@ class EventBusCheckTests(SimpleTestCase):
         """Run a check, and return the ids and the texts of its warnings."""
         with override_settings(EVENT_BUS_PRODUCER_CONFIG=config, **settings):
             messages = check(app_configs=None)
-        assert all(message.hint for message in messages)
+        assert all(message.hint and not message.hint.endswith(" ") for message in messages)
         return [message.id for message in messages], "".join(message.msg for message in messages)
 
     def test_are_registered(self):
@@ -65,6 +64,8 @@ class EventBusCheckTests(SimpleTestCase):
         {"some.event": {"topic": {"enabled": 1}}},
         {"some.event": None},
         {"some.event": {"topic": {"enabled": None}}},
+        {"some.event": {"topic": {}}},
+        {"some.event": {"topic": None}},
     )
     def test_nothing_is_warned_of_while_no_event_is_enabled(self, config):
         for producer in (None, REDIS_PRODUCER, KAFKA_PRODUCER):
@@ -93,6 +94,7 @@ class EventBusCheckTests(SimpleTestCase):
 
         assert ids == ["event_bus.W001"]
         assert text.startswith("EVENT_BUS_PRODUCER cannot be used (")
+        assert "()" not in text
 
     def test_producer_whose_module_raises(self):
         # As int("10k") in a module of a back end, for example.
@@ -117,7 +119,7 @@ class EventBusCheckTests(SimpleTestCase):
     @ddt.unpack
     def test_kafka_settings(self, servers, registry_url, expected):
         with mock.patch.object(event_bus_checks, "import_string"):
-            ids, _text = self.warnings(
+            ids, text = self.warnings(
                 event_bus_checks.check_kafka,
                 EVENT_BUS_PRODUCER=KAFKA_PRODUCER,
                 EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS=servers,
@@ -125,10 +127,17 @@ class EventBusCheckTests(SimpleTestCase):
             )
 
         assert ids == expected
+        texts = {
+            "event_bus.W003": "EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS is not set, so every event is dropped in silence.",
+            "event_bus.W004": (
+                "EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL is not set, so every event fails in the producer's log."
+            ),
+        }
+        assert text == "".join(texts[name] for name in expected)
 
     def test_plain_confluent_kafka(self):
-        # Whether another test has imported it or not.
-        with mock.patch.dict(sys.modules, {"confluent_kafka.schema_registry.avro": None}):
+        # Whether it is installed or not.
+        with mock.patch.object(event_bus_checks, "import_string", side_effect=ImportError("No fastavro")) as imported:
             ids, text = self.warnings(
                 event_bus_checks.check_kafka,
                 EVENT_BUS_PRODUCER=KAFKA_PRODUCER,
@@ -137,7 +146,8 @@ class EventBusCheckTests(SimpleTestCase):
             )
 
         assert ids == ["event_bus.W002"]
-        assert text.startswith("confluent-kafka lacks its Avro part")
+        assert text.startswith("confluent-kafka lacks its Avro part (No fastavro), so every event is dropped")
+        imported.assert_called_once_with("confluent_kafka.schema_registry.avro.AvroSerializer")
 
     # Redis
 
@@ -152,6 +162,7 @@ class EventBusCheckTests(SimpleTestCase):
         ("redis://redis:6379/0?socket_timeout=secret", 1, ["event_bus.W005"]),
         ("redis://redis:6379/0", 1, ["event_bus.W006"]),
         ("redis://redis:6379/0?socket_timeout=2", 1, ["event_bus.W006"]),
+        ("redis://redis:6379/0?socket_connect_timeout=2", 1, ["event_bus.W006"]),
         ("redis://redis:6379/0?socket_timeout=0&socket_connect_timeout=0", 1, ["event_bus.W006"]),
         (f"redis://redis:6379/0?{TIMEOUTS}", 2, ["event_bus.W007"]),
         (f"redis://redis:6379/0?{TIMEOUTS}", 1.9, ["event_bus.W007"]),
@@ -170,6 +181,7 @@ class EventBusCheckTests(SimpleTestCase):
         )
 
         assert ids == expected
+        assert ("EVENT_BUS_REDIS_CONNECTION_URL" in text) == bool(expected)
         assert "secret" not in text
 
     def test_redis_settings_that_are_not_there(self):

@@ -16,6 +16,7 @@ from django.utils.http import http_date
 
 from common.djangoapps.student.tests.factories import UserFactory
 from openedx.core.djangoapps.credentials.tests.mixins import CredentialsApiConfigMixin
+from openedx.core.djangoapps.programs import credentials_reader
 from openedx.core.djangoapps.programs.credentials_reader import (
     CertificateReader,
     CredentialsError,
@@ -61,8 +62,11 @@ class ReaderTestCase(CredentialsApiConfigMixin, TestCase):
         self.service_user = UserFactory(username=settings.CREDENTIALS_SERVICE_USERNAME)
         self.url = f"{config.internal_api_url.rstrip('/')}/credentials/"
         self.api = FakeCredentials(self.url)
-        self.patch("requests.Session.get_adapter", return_value=self.api)
-        self.clock = self.patch(f"{READER}.time")  # the name in the module: other threads sleep, too
+        get_client = credentials_reader.get_credentials_api_client
+        self.open_client = self.patch(f"{READER}.get_credentials_api_client")
+        self.open_client.side_effect = lambda user: self.mount(get_client(user))
+        # These are names in the module: other threads send requests and sleep, too.
+        self.clock = self.patch(f"{READER}.time")
         self.sleep = self.clock.sleep
         self.logs = []
         self.pages = []
@@ -72,6 +76,16 @@ class ReaderTestCase(CredentialsApiConfigMixin, TestCase):
         patcher = mock.patch(target, **kwargs)
         self.addCleanup(patcher.stop)
         return patcher.start()
+
+    def mount(self, session):
+        """Have a session lead to the played Credentials."""
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, self.api)
+        return session
+
+    def open_clients_without_queries(self):
+        """Have no token made for a client, which takes queries of the database."""
+        self.open_client.side_effect = lambda user: self.mount(requests.Session())
 
     def serve(self, records, page_size=20):
         """Answer every request with the page of the records that it asks for. They may change meanwhile."""
@@ -169,18 +183,17 @@ class ReadingTests(ReaderTestCase):
 
     def test_asks_as_the_service_user(self):
         self.answer()
-        client = self.patch(f"{READER}.get_credentials_api_client", return_value=requests.Session())
 
         self.read(username="learner")
 
-        client.assert_called_once_with(self.service_user)
+        self.open_client.assert_called_once_with(self.service_user)
         assert self.api.queries == [{"type": "program", "username": "learner", "page": "1"}]
-        assert all(0 < seconds <= 60 for seconds in self.api.timeouts[0])
+        # For a connection, and for an answer on it.
+        assert self.api.timeouts == [(10, 60)]
 
     def test_a_page_says_when_the_request_that_was_answered_was_sent(self):
         moments = [datetime(2026, 11, 23, 12, minute, tzinfo=UTC) for minute in range(6)]
         asking = self.patch(f"{READER}.now", side_effect=moments)
-        self.patch(f"{READER}.get_credentials_api_client", return_value=requests.Session())
         sent = []
 
         def answer(**options):
@@ -215,6 +228,7 @@ class ReadingTests(ReaderTestCase):
         read = [[record["username"] for record in page.records] for page in pages]
         assert read[:2] == [["learner0", "learner1"], ["learner3", "learner4"]]
         assert read[2:] == [["learner1", "learner2"], ["learner3", "learner4"]]
+        assert self.pauses == []
         assert logs.output == [
             f"WARNING:{READER}:The list moved while it was read (it had 5 records, then 4), at reading 1 of 3"
         ]
@@ -316,6 +330,8 @@ class ReadingTests(ReaderTestCase):
 
         assert self.pauses == [1, 2, 4, 8, 16]
         assert len(self.logged("WARNING")) == 5
+        assert self.logged("WARNING")[-1].startswith("Failed to read page 1: ")
+        assert self.logged("WARNING")[-1].endswith("; trying again in 16 s")
         assert "private" not in "".join(self.logs)
 
     def test_gives_up_after_a_number_of_tries(self):
@@ -333,11 +349,10 @@ class ReadingTests(ReaderTestCase):
     def test_renews_the_token_when_it_has_expired(self):
         self.answer(status=401)
         self.answer()
-        client = self.patch(f"{READER}.get_credentials_api_client", side_effect=lambda user: requests.Session())
 
         assert len(self.read()) == 1
 
-        assert client.call_args_list == [mock.call(self.service_user)] * 2
+        assert self.open_client.call_args_list == [mock.call(self.service_user)] * 2
         assert self.pauses == []
 
     def test_a_token_that_expires_late_is_renewed_all_the_same(self):
@@ -348,16 +363,18 @@ class ReadingTests(ReaderTestCase):
 
         assert len(self.read()) == 1
 
-    def test_an_address_that_is_none_is_not_tried_again(self):
-        self.answer(body=requests.exceptions.MissingSchema("https://credentials/?username=private"))
+    @ddt.data("MissingSchema", "InvalidSchema", "InvalidURL")
+    def test_an_address_that_is_none_is_not_tried_again(self, error):
+        self.answer(body=getattr(requests.exceptions, error)("https://credentials/?username=private"))
 
-        assert self.read_failing(CredentialsError) == "CREDENTIALS_INTERNAL_SERVICE_URL is no address (MissingSchema)"
+        assert self.read_failing(CredentialsError) == f"CREDENTIALS_INTERNAL_SERVICE_URL is no address ({error})"
 
         assert self.pauses == []
 
     @ddt.data(
         (400, ListError, ""),
         (414, ListError, ""),
+        (499, ListError, ""),
         (401, CredentialsError, "; it does not accept the LMS's token: compare JWT_AUTH, and the clocks"),
         (403, CredentialsError, "; there, the user CREDENTIALS_SERVICE_USERNAME has to be a superuser"),
         (204, CredentialsError, "; CREDENTIALS_INTERNAL_SERVICE_URL leads to something else"),
@@ -370,6 +387,8 @@ class ReadingTests(ReaderTestCase):
         assert self.read_failing(error) == f"page 1: Credentials answered {status}{reason}"
 
         assert self.pauses == []
+        # A token may have expired.
+        assert len(self.api.queries) == (2 if status == 401 else 1)
 
     @ddt.data(
         ("https://elsewhere.example.com/there/?username=private", "https://elsewhere.example.com/there/"),

@@ -34,6 +34,7 @@ from openedx.core.djangoapps.programs.tests.test_credentials_reader import (
     ReaderTestCase,
     credential,
 )
+from openedx.core.djangoapps.programs.tests.test_events import broken_event
 from openedx.core.djangolib.testing.utils import skip_unless_lms
 
 COMMAND = "republish_program_certificate_events"
@@ -176,6 +177,7 @@ class RepublishTests(RepublishTestCase):
 
         assert output == summary(read=2, awarded=2)
         assert [query["program_uuid"] for query in self.api.queries] == [PROGRAM, OTHER_PROGRAM]
+        assert self.pauses == []
 
     def test_one_list_a_learner_however_many_programs(self):
         usernames = ["learner1", "learner2", "learner3"]
@@ -244,7 +246,7 @@ class RepublishTests(RepublishTestCase):
     def test_an_event_that_fails_is_counted_and_stops_nothing(self):
         UserFactory(username="learner")
         self.answer(credential("learner"), credential("learner", OTHER_PROGRAM, status="revoked"))
-        with mock.patch.object(PROGRAM_CERTIFICATE_AWARDED, "send_event", side_effect=ConnectionError):
+        with broken_event(PROGRAM_CERTIFICATE_AWARDED, ConnectionError):
             message = self.run_failing("--all")
 
         assert "Program certificates that failed: 1;" in message
@@ -309,7 +311,7 @@ class LearnerTests(RepublishTestCase):
             if number % 2:
                 user.profile.delete()
         self.answer(*[credential(f"learner{number}") for number in range(learners)])
-        self.patch(f"{READER}.get_credentials_api_client", return_value=requests.Session())
+        self.open_clients_without_queries()
         self.patch(f"{MODULE}._get_service_user", return_value=self.service_user)
 
         with self.assertNumQueries(1):
@@ -320,7 +322,7 @@ class LearnerTests(RepublishTestCase):
     def test_looks_nobody_up_for_a_page_outside_the_window(self):
         UserFactory(username="learner")
         self.answer(credential("learner"))
-        self.patch(f"{READER}.get_credentials_api_client", return_value=requests.Session())
+        self.open_clients_without_queries()
         self.patch(f"{MODULE}._get_service_user", return_value=self.service_user)
 
         with self.assertNumQueries(0):
@@ -587,7 +589,7 @@ class EndingTests(RepublishTestCase):
         # The test's transaction belongs to its thread.
         self.patch(f"{MODULE}._get_service_user", return_value=self.service_user)
         self.patch(f"{MODULE}.find_learners", return_value={})
-        self.patch(f"{READER}.get_credentials_api_client", return_value=requests.Session())
+        self.open_clients_without_queries()
         self.patch(f"{READER}.get_credentials_api_base_url", return_value=self.url.removesuffix("/credentials/"))
 
         def run():
@@ -651,7 +653,13 @@ class EventBusTests(RepublishTestCase):
             assert message == "EVENT_BUS_PRODUCER: no producer can be built, so every event would be dropped."
             assert not self.api.queries
             # Nothing is sent then, so none is needed.
-            assert self.run_command("--all", "--dry-run").startswith("Program certificates: read=2 ")
+            assert self.run_command("--all", "--dry-run") == summary(
+                read=2,
+                awarded=1,
+                revoked=1,
+                published="would_publish",
+                published_revoked="would_send_in_lms_only",
+            )
 
     @ddt.data(
         (None, None),

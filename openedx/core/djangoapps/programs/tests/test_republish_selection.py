@@ -281,7 +281,7 @@ class OptionsTests(RepublishTestCase):
         assert error.startswith(message)
         assert "private" not in error
         assert self.stdout.getvalue() == ""
-        self.client.assert_not_called()
+        self.open_client.assert_not_called()
 
     def test_values_that_do_not_come_from_the_parser_are_checked_too(self):
         UserFactory(username="b")
