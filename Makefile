@@ -26,7 +26,7 @@ run: $(INSTALLED)  ## watch a certificate become an event (BUS=kafka, PROGRAMS=,
 	@$(BIN)/python -m testbed.run
 
 test: $(INSTALLED)  ## run the whole suite
-	$(BIN)/python -m pytest -rs -m "not (kafka or mysql or parts or scale or tutor) or representative"
+	$(BIN)/python -m pytest -rs --ignore=testbed/gates -m "not (kafka or mysql or parts or scale or tutor) or representative"
 
 test-mysql: $(INSTALLED)  ## run the tests on a MySQL-protocol server (MYSQL_URL=, or an installed MariaDB)
 	@$(BIN)/python -m testbed.mysql
@@ -63,6 +63,7 @@ quality: $(INSTALLED)  ## ruff, the platform's gates, migrations, imports, annot
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m testbed.gates.platform_gates
+	$(BIN)/python -m pytest -q testbed/gates
 	$(BIN)/python manage.py lms makemigrations --check --dry-run
 	$(BIN)/python manage.py cms check
 	$(BIN)/lint-imports --no-cache --no-logo

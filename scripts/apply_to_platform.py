@@ -230,6 +230,7 @@ def make_commits(root: Path, parts: list[Part], later: list[Part]) -> list[str]:
     Returns:
         The subjects of the commits.
     """
+    require_checkout(root, sorted({path for part in [*parts, *later] for path in part.edits}))
     refuse_uncommittable(root, [*parts, *later])
     merged = [part for part in parts if all((root / path).exists() for path in part.files)]
     parts = [part for part in parts if part not in merged]
@@ -383,7 +384,6 @@ def main(arguments: list[str] | None = None) -> int:
         end = names.index(options.part) + 1 if options.part else len(parts)
         parts, later = parts[:end], parts[end:]
         if options.commit:
-            plan(root, parts, later)
             subjects = make_commits(root, parts, later)
             print("\n".join(f"committed {subject}" for subject in subjects) or f"{root}: nothing to commit.")
             return 0

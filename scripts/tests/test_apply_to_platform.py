@@ -122,8 +122,10 @@ def assert_refused(root, capsys, message, *options):
     assert (tree(root) if root.is_dir() else None) == before
 
 
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-@pytest.mark.parametrize(("tasks", "settings"), [("a", "s1"), ("b", "s2"), ("c", "s3"), ("o2", "s4")])
+@pytest.mark.parametrize(
+    ("tasks", "settings", "newline"),
+    [("a", "s1", "\n"), ("b", "s2", "\n"), ("c", "s3", "\n"), ("c", "s3", "\r\n"), ("o2", "s4", "\n")],
+)
 def test_apply_diff_and_apply_again(change, make_checkout, capfdbinary, tasks, settings, newline):
     root = make_checkout(tasks, settings, newline)
     os.chmod(root / TASKS, 0o755)
@@ -594,14 +596,14 @@ def test_commits_are_refused_as_a_whole(change, configured, capsys, monkeypatch,
     assert (git(configured, "rev-parse", "HEAD"), git(configured, "status", "--porcelain")) == before
 
 
-@pytest.mark.parametrize("failing", ["read-tree", "hash-object", "update-index", "write-tree", "commit-tree", "merge"])
+@pytest.mark.parametrize("failing", ["hash-object", "commit-tree", "merge"])
 def test_a_failure_of_git_leaves_the_branch_where_it_was(change, configured, capsys, monkeypatch, failing):
     real, calls = subprocess.run, []
 
     def fail(command, **options):
         if failing in command:
             calls.append(command)
-            if len(calls) == (2 if failing not in ("read-tree", "merge") else 1):
+            if len(calls) == (2 if failing != "merge" else 1):
                 raise subprocess.CalledProcessError(128, command, stderr=b"fatal: no space left on device\n")
         return real(command, **options)
 
