@@ -301,12 +301,14 @@ def test_services_of_ones_own_need_their_secret(run, processes, tmp_path):
 def test_a_service_that_falls_silent_ends_the_run(run, processes, tmp_path):
     site = Site(processes, tmp_path)
     credentials = site.start_credentials(read_programs(PROGRAMS))
-    started = run(CREDENTIALS_URL=site.credentials_url, TESTBED_PATIENCE="30", **site.jwt)
+    started = run(CREDENTIALS_URL=site.credentials_url, TESTBED_PATIENCE="20", **site.jwt)
     started.wait_for_text("Starting")
     credentials.popen.send_signal(signal.SIGSTOP)
-
-    assert started.wait() == 1
-    assert "error: waited 30 s in vain for an answer of lms" in started.text
+    try:
+        assert started.wait() == 1
+    finally:
+        credentials.popen.send_signal(signal.SIGCONT)  # or it could not end
+    assert "error: waited 20 s in vain for an answer of lms" in started.text
     assert "error: missing: " in started.text
 
 
