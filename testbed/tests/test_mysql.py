@@ -238,7 +238,7 @@ def test_connection_that_the_server_closes(site, max_age, idle):
     code, output = site.republish("--all", *(["--delay", IDLE] if idle == "between pages" else []))
 
     assert code == 0, output
-    assert f"published awarded: {len(LEARNERS)}," in output
+    assert f" published_awarded={len(LEARNERS)} " in output
     assert "failed=0" in output
     assert sorted(site.announced()) == sorted((id_, username) for username, id_ in site.learners.items())
 
