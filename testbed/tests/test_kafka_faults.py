@@ -339,7 +339,10 @@ def test_worker_ends(site, compare, name, number, block):
 def test_worker_without_processes(site, compare):
     def play():
         site.start_worker(options=["--pool=threads"])
-        site.award(FEW)
+        # One thread builds the producer. Two that do so at once build two, and the block flushes one of them.
+        site.award(1)
+        site.wait_for_tasks()
+        site.award(FEW - 1)
         site.wait_for_tasks()
         site.end_worker()
 
