@@ -27,6 +27,7 @@ In the pages of the change, a list item that links to a page of a later part com
 
 import argparse
 import difflib
+import functools
 import os
 import re
 import subprocess
@@ -76,19 +77,20 @@ class Change:
     mode: int
 
 
-def edit_settings_like_ours(module: cst.Module) -> cst.Module:
-    """Add the two entries of this repository's own settings."""
-    own = REPOSITORY / SETTINGS
-    return edit_settings(module, parse(str(own), own.read_bytes()))
-
-
-# By part and file.
-EDITORS: dict[tuple[str, str], Callable[[cst.Module], cst.Module]] = {
+# By part and file. The settings get the two entries of this repository's own.
+EDITORS: dict[tuple[str, str], Callable[..., cst.Module]] = {
     ("events", TASKS): edit_tasks,
-    ("events", SETTINGS): edit_settings_like_ours,
+    ("events", SETTINGS): edit_settings,
     ("operation", APPS): edit_apps,
     ("event-bus", APPS): edit_apps_for_the_bus,
 }
+
+
+@functools.cache
+def edit(part: str, path: str, content: bytes, own_settings: bytes) -> bytes:
+    """Return a file with what a part puts into it. Each commit of a series asks anew."""
+    more = [parse(str(REPOSITORY / SETTINGS), own_settings)] if path == SETTINGS else []
+    return EDITORS[part, path](parse(path, content), *more).bytes
 
 
 # The checkout
@@ -103,11 +105,11 @@ def plan(root: Path, parts: list[Part], later: list[Part]) -> list[Change]:
     """
     require_checkout(root, sorted({path for part in [*parts, *later] for path in part.edits}))
     contents = {path: read_own(root, path, later) for part in parts for path in part.files}
+    own_settings = (REPOSITORY / SETTINGS).read_bytes()
     for part in parts:
         for path in part.edits:
-            editor = EDITORS[part.name, path]
-            contents[path] = editor(parse(path, contents.get(path) or read(root, path))).bytes
-            if editor(parse(path, contents[path])).bytes != contents[path]:
+            contents[path] = edit(part.name, path, contents.get(path) or read(root, path), own_settings)
+            if edit(part.name, path, contents[path], own_settings) != contents[path]:
                 raise Refusal(path, "whole file", "a second run would change it again")
     changes = [Change(path, read(root, path), new, mode_of(root, path)) for path, new in contents.items()]
     return [change for change in changes if change.new not in (change.old, with_line_feeds(change.old))]

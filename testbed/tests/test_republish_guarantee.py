@@ -306,7 +306,7 @@ class HourlyWorld(World):
 class HourlyTests(RepublishTestCase):
     """What a consumer knows if the command runs every hour, whatever else happens to the events."""
 
-    @settings(SETTINGS, max_examples=40)
+    @settings(SETTINGS, max_examples=30)
     @given(
         changes=st.lists(
             st.tuples(
