@@ -227,8 +227,8 @@ def evaluate_lms(module, env):
         values = runpy.run_path(str(rendered / f"settings/lms/{module}.py"))
 
     values = _start_events(values)
-    for module in ("openedx.core.djangoapps.programs.checks", "openedx.core.lib.event_bus_checks"):
-        importlib.import_module(module)
+    for name in ("openedx.core.djangoapps.programs.checks", "openedx.core.lib.event_bus_checks"):
+        importlib.import_module(name)
     from django.core.checks import run_checks
     from edx_event_bus_redis.internal import config, consumer
     from openedx_events.event_bus import get_producer
