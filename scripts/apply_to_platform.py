@@ -237,11 +237,8 @@ def make_commits(root: Path, parts: list[Part], later: list[Part]) -> list[str]:
     merged = [part for part in parts if all((root / path).exists() for path in part.files)]
     parts = [part for part in parts if part not in merged]
     head = git(root, "rev-parse", "HEAD").strip()
-    sign = (
-        ["-S"]
-        if git(root, "config", "--type=bool", "--default=false", "--get", "commit.gpgsign").strip() == "true"
-        else []
-    )
+    signs = git(root, "config", "--type=bool", "--default=false", "--get", "commit.gpgsign")
+    sign = ["-S"] if signs.strip() == "true" else []
     subjects = []
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}

@@ -5,6 +5,7 @@ A MySQL-protocol server, as every real site has one: the one that ``MYSQL_URL`` 
 """
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -218,6 +219,19 @@ def database(url):
         }
     finally:
         query(url, f"DROP DATABASE {name}")
+
+
+def environment(database):
+    """
+    Return what has a process use a database in the settings of the LMS's tests.
+
+    Args:
+        database (dict): it as Django's ``DATABASES`` has it.
+
+    Returns:
+        dict[str, str]: environment variables.
+    """
+    return {"DJANGO_SETTINGS_MODULE": "testbed.mysql_settings", "TESTBED_DATABASE": json.dumps(database)}
 
 
 def main():

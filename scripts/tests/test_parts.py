@@ -33,8 +33,7 @@ TYPES = "revert feat fix perf docs test build refactor style chore temp squash"
 
 def listed_in_the_manifest():
     """Return the new files and the edited ones, of all parts."""
-    parts = tomllib.loads((REPOSITORY / "change.toml").read_text())["parts"]
-    return [path for part in parts for path in part["files"]], {path for part in parts for path in part["edits"]}
+    return [path for part in PARTS for path in part["files"]], {path for part in PARTS for path in part["edits"]}
 
 
 def without_the_change(root, files, edits):

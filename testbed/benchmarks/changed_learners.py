@@ -9,7 +9,6 @@ alone, and pages of them by the id of the learner or of the certificate.
 """
 
 import argparse
-import json
 import os
 import resource
 import tempfile
@@ -17,6 +16,8 @@ import time
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+
+from testbed import mysql
 
 COURSES = 5  # certificates a learner
 # A row of the platform is wider than one of the slice.
@@ -37,7 +38,7 @@ def main():
             if options.mariadb
             else {"ENGINE": "django.db.backends.sqlite3", "NAME": str(directory / "lms.sqlite3")}
         )
-        os.environ.update(DJANGO_SETTINGS_MODULE="testbed.mysql_settings", TESTBED_DATABASE=json.dumps(database))
+        os.environ.update(mysql.environment(database))
         import django
 
         django.setup()
@@ -51,7 +52,6 @@ def main():
 
 def start_mariadb(stack, directory):
     """Return a database on a MariaDB with its own default cache of 128 MB, or on the server that MYSQL_URL names."""
-    from testbed import mysql
     from testbed.processes import Processes
 
     if problem := mysql.find_problem():

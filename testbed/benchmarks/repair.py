@@ -19,7 +19,6 @@ from uuid import uuid4
 
 import pymysql
 
-from testbed.credentials.client import CredentialsControl
 from testbed.inputs import read_programs
 from testbed.processes import Processes
 from testbed.run import DATA
@@ -58,13 +57,7 @@ class RepairSite(Site):
         # Of the certificates that changed: username -> status.
         self.expected = {f"learner{place * step}": "awarded" if place % 3 else "revoked" for place in range(changed)}
         self.runs = 0
-        self.start_redis()
-        self.start_credentials(programs)
-        self.credentials = CredentialsControl(self.credentials_url)
-        self.configure(database=database)
-        self.manage("migrate", "--verbosity=0")
-        self.start_shell()
-        self.do("configure", catalog_url="http://127.0.0.1:1/")  # nobody asks for a catalog
+        self.start_for_commands(programs, database)
         self._fill()
 
     def _fill(self):

@@ -22,7 +22,7 @@ import requests
 from django.db.utils import ConnectionHandler
 from openedx_events.tooling import OpenEdxPublicSignal
 
-from testbed.gates.platform_gates import ROOT, read_manifest
+from testbed.gates.platform_gates import ROOT, list_files
 
 RUNS = 10
 PAUSE = 0.002
@@ -155,7 +155,7 @@ def pytest_configure(config):
 
 def main():
     """Run the tests of the change, each time with another seed, and exit with 1 at the first run that fails."""
-    tests = [path for path in read_manifest() if "/tests/test_" in path]
+    tests = [path for path in list_files() if "/tests/test_" in path]
     for number in range(1, RUNS + 1):
         seed = random.randrange(2**32)
         print(f"Run {number} of {RUNS}: --randomly-seed={seed}", flush=True)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.gates.platform_gates import ROOT, read_manifest
+from testbed.gates.platform_gates import ROOT, list_files
 
 PROCESSES = os.cpu_count() or 1
 # Seconds for the tests of a mutant, which may wait or loop for ever: by the clock, and of the processor (3 to 6 do).
@@ -132,7 +132,7 @@ def read_mutants(file):
 
 def find_tests(file):
     """Return the test files of a file of the change: its own first, and those of what calls it."""
-    tests = [path for path in read_manifest() if "/tests/test_" in path]
+    tests = [path for path in list_files() if "/tests/test_" in path]
     own = [path for path in tests if path.endswith(f"/test_{Path(file).name}")]
     recovery = [path for path in tests if "test_republish" in path or "test_credentials_reader" in path]
     return own + ([path for path in recovery if path not in own] if own[0] in recovery else [])
@@ -174,7 +174,7 @@ def main(file=None, sample=None, seed=None):
     """Try the mutants, print those that survive, and exit with 1 if tests fail without any."""
     for module in PRELOADED:
         importlib.import_module(module)
-    files = [path for path in read_manifest() if path.endswith(".py") and "/tests/" not in path]
+    files = [path for path in list_files() if path.endswith(".py") and "/tests/" not in path]
     changed = [path for path in files if "# The slice" not in (ROOT / path).read_text(encoding="utf-8")]
     files = [path for path in changed if file in (None, path)] or sys.exit(f"FILE is one of {', '.join(changed)}")
     for (path, *_), status in run_tests([(path, (ROOT / path).read_text(encoding="utf-8")) for path in files]):

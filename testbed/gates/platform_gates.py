@@ -9,14 +9,14 @@ import os
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 
 from docutils import nodes
 from docutils.core import publish_doctree
 from docutils.parsers.rst import roles
 
-ROOT = Path(__file__).resolve().parents[2]
+from testbed.manifest import ROOT, read_manifest
+
 BIN = Path(sys.executable).parent
 TWEAKS = Path(__file__).with_name("pylintrc_tweaks")
 FIRST_PARTY = ["cms", "common", "lms", "openedx", "xmodule"]
@@ -24,15 +24,15 @@ FIRST_PARTY = ["cms", "common", "lms", "openedx", "xmodule"]
 SLICE_ONLY = {"lms/envs/common.py": ("(wildcard-import)", " F405 ")}
 
 
-def read_manifest():
+def list_files():
     """
     List the files of the change, those that it edits among them.
 
     Returns:
         list[str]: their paths in the repository.
     """
-    parts = tomllib.loads((ROOT / "change.toml").read_text(encoding="utf-8"))["parts"]
-    return sorted({path for part in parts for path in (*part["files"], *part["edits"])})
+    new, edited = read_manifest()
+    return sorted({*new, *edited})
 
 
 def run(*command, cwd=ROOT):
@@ -101,4 +101,4 @@ def check(files):
 
 
 if __name__ == "__main__":
-    sys.exit("\n".join(check(read_manifest())) or None)
+    sys.exit("\n".join(check(list_files())) or None)

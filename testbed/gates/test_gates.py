@@ -33,7 +33,7 @@ def assert_finds(gate, file, *expected):
 
 
 def test_the_manifest_is_what_is_checked():
-    files = platform_gates.read_manifest()
+    files = platform_gates.list_files()
     assert str(CODE.relative_to(ROOT)) in files
     assert str(PAGE.relative_to(ROOT)) in files
     assert "lms/envs/common.py" in files

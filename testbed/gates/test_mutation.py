@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from testbed.gates import mutation
-from testbed.gates.platform_gates import ROOT, read_manifest
+from testbed.gates.platform_gates import ROOT, list_files
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_each_mutant_is_python_and_differs():
 
 
 def test_each_file_has_tests_and_its_own_come_first():
-    for file in read_manifest():
+    for file in list_files():
         if file.endswith(".py") and "/tests/" not in file and "# The slice" not in (ROOT / file).read_text("utf-8"):
             assert mutation.find_tests(file)[0].rpartition("/test_")[2] == file.rpartition("/")[2]

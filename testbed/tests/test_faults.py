@@ -542,15 +542,20 @@ def test_consumer_gave_up_reading(site, scene):
 # The worker
 
 
-def test_worker_killed_after_acceptance(site, scene):
-    username = scene.learner()
-    scene.credentials_fault("hold")
-    scene.complete(username)
+def _kill_worker(site, scene, username):
+    """Kill the worker while Credentials holds its request, and start another one."""
     scene.wait_until_held()
     site.end_worker()
     site.credentials.clear()
     site.start_worker()
     assert scene.outcome(username) == ("lost", 0)
+
+
+def test_worker_killed_after_acceptance(site, scene):
+    username = scene.learner()
+    scene.credentials_fault("hold")
+    scene.complete(username)
+    _kill_worker(site, scene, username)
 
     scene.finish("worker killed after Credentials accepted, before the event", "SIGKILL", lost=1, task="lost")
 
@@ -559,11 +564,7 @@ def test_worker_killed_after_acceptance_and_nobody_repairs(site, scene):
     username = scene.learner()
     scene.credentials_fault("hold")
     scene.complete(username)
-    scene.wait_until_held()
-    site.end_worker()
-    site.credentials.clear()
-    site.start_worker()
-    assert scene.outcome(username) == ("lost", 0)
+    _kill_worker(site, scene, username)
 
     scene.finish(
         "worker killed after Credentials accepted, and nobody repairs by hand",
@@ -579,11 +580,7 @@ def test_worker_killed_before_request(site, scene):
     username = scene.learner()
     scene.credentials_fault("hold_before", method="GET")  # before it awards, the task asks what is awarded already
     scene.complete(username)
-    scene.wait_until_held()
-    site.end_worker()
-    site.credentials.clear()
-    site.start_worker()
-    assert scene.outcome(username) == ("lost", 0)
+    _kill_worker(site, scene, username)
 
     scene.finish("worker killed before Credentials stored anything", "SIGKILL", lost=1, task="lost", wrong_before=1)
 

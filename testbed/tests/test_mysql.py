@@ -3,7 +3,6 @@ Tests on a MySQL-protocol server, as every real site has one: it takes usernames
 it closes connections that are idle.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -13,7 +12,6 @@ from datetime import UTC, datetime
 import pytest
 
 from testbed import mysql
-from testbed.credentials.client import CredentialsControl
 from testbed.inputs import AWARDED, read_programs
 from testbed.processes import PATIENCE, Processes, wait_for
 from testbed.run import DATA
@@ -44,13 +42,7 @@ class MysqlSite(Site):
         programs = read_programs(DATA / "programs.json")
         self.program_uuid = programs[0]["uuid"]
         self.database = database
-        self.start_redis()
-        self.start_credentials(programs)
-        self.credentials = CredentialsControl(self.credentials_url)
-        self.configure(database=database)
-        self.manage("migrate", "--verbosity=0")
-        self.start_shell()
-        self.do("configure", catalog_url="http://127.0.0.1:1/")  # nobody asks for a catalog
+        self.start_for_commands(programs, database)
         self.start_consumer()
         self.learners = {}
         self.seen = 0
@@ -161,11 +153,7 @@ def test_the_tests_of_the_change(url):
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "openedx/core/djangoapps/programs/tests"],
             cwd=ROOT,
-            env={
-                **os.environ,
-                "DJANGO_SETTINGS_MODULE": "testbed.mysql_settings",
-                "TESTBED_DATABASE": json.dumps(database),
-            },
+            env={**os.environ, **mysql.environment(database)},
             capture_output=True,
             text=True,
         )

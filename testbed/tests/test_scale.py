@@ -3,7 +3,6 @@ Tests of ``./manage.py lms republish_program_certificate_events --recently-modif
 those who changed, and needs no more memory for many of them.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -199,11 +198,7 @@ def _run_on(database, script, *arguments):
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         cwd=ROOT,
-        env={
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "testbed.mysql_settings",
-            "TESTBED_DATABASE": json.dumps(database),
-        },
+        env={**os.environ, **mysql.environment(database)},
         capture_output=True,
         text=True,
     )
