@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 export PROGRAMS LEARNERS REDIS_URL CREDENTIALS_URL DISCOVERY_URL JWT_SECRET_KEY JWT_ISSUER JWT_AUDIENCE
-export FILE SAMPLE SEED
+export FILE SAMPLE SEED QUICK
 export BUS KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help requirements run test test-mysql test-kafka test-parts test-scale test-tutor test-company mutation faults apply verify quality docs compile-requirements clean
+.PHONY: help requirements run test benchmark test-mysql test-kafka test-parts test-scale test-tutor test-company mutation faults apply verify quality docs compile-requirements clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -50,6 +50,13 @@ test-company: $(INSTALLED)  ## run the tests of the change in random orders, bes
 mutation: $(INSTALLED)  ## look for code of the change that no test misses (FILE=, SAMPLE=, SEED=)
 	@$(BIN)/python -m testbed.gates.mutation
 
+benchmark: $(VENV)/.benchmark  ## measure what publishing costs (QUICK=1: in two minutes, and roughly)
+	@$(BIN)/python -m benchmarks
+
+$(VENV)/.benchmark: requirements/benchmark.txt $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 faults: $(INSTALLED)  ## run the fault suite alone, and print its table
 	$(BIN)/python -m pytest -m fault testbed/tests/test_faults.py
 
@@ -73,11 +80,12 @@ quality: $(INSTALLED)  ## ruff, the platform's gates, migrations, imports, annot
 docs: $(INSTALLED)  ## render the operators' pages into docs/_build
 	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going -c docs openedx/core/djangoapps/programs/docs docs/_build
 
-compile-requirements: $(INSTALLED)  ## pin requirements/edx/*.in anew
-	for name in base testing development; do \
-	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+compile-requirements: $(INSTALLED)  ## pin requirements/edx/*.in and requirements/benchmark.in anew
+	for name in edx/base edx/testing edx/development benchmark; do \
+	  (cd requirements/$$(dirname $$name) && $(abspath $(BIN))/uv pip compile --quiet --upgrade --universal \
+	    --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	    --custom-compile-command "make compile-requirements" \
-	    requirements/edx/$$name.in --output-file requirements/edx/$$name.txt || exit 1; \
+	    $$(basename $$name).in --output-file $$(basename $$name).txt) || exit 1; \
 	done
 
 clean:  ## remove the virtual environments

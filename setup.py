@@ -11,6 +11,6 @@ setup(
     license="AGPL-3.0-only",
     python_requires=">=3.11",
     packages=find_namespace_packages(
-        include=["cms*", "common*", "lms*", "openedx*", "testbed*", "xmodule*"],
+        include=["benchmarks*", "cms*", "common*", "lms*", "openedx*", "testbed*", "xmodule*"],
     ),
 )

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import pymysql
 
-from testbed.processes import ProcessError
+from testbed.processes import ProcessError, Processes
 
 # Django asks for mysqlclient, of which there are no wheels for Linux.
 pymysql.install_as_MySQLdb()
@@ -219,6 +219,30 @@ def database(url):
         }
     finally:
         query(url, f"DROP DATABASE {name}")
+
+
+def start(stack, directory):
+    """
+    Have a database on a MariaDB with its own default cache of 128 MB, or on the server that ``MYSQL_URL`` names.
+
+    Args:
+        stack (ExitStack): ends it.
+        directory (Path): where its data go.
+
+    Returns:
+        dict: it as Django's ``DATABASES`` has it.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    if problem := find_problem():
+        raise SystemExit(f"error: {problem}")
+    url = os.environ.get("MYSQL_URL")
+    if not url:
+        server = MariaDB(stack.enter_context(Processes(directory)), "mariadb", directory / "mariadb")
+        url = server.url
+        query(url, "SET GLOBAL innodb_buffer_pool_size = 134217728")
+    return stack.enter_context(database(url))
 
 
 def environment(database):

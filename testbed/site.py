@@ -95,6 +95,9 @@ class Site:
     group = GROUP
     # What a consumer of this bus has to be told.
     consumer_options = {"consumer_name": "testbed"}
+    # What the LMS has that no other one has, and what acts for the site's people.
+    apps = ("testbed.probe.apps.ProbeConfig",)
+    shell_module = "testbed.lms"
 
     def __init__(self, processes, directory, enabled=True):
         self.processes = processes
@@ -180,7 +183,7 @@ class Site:
             "CELERY_BROKER_VHOST": broker.path.lstrip("/"),
             "BROKER_TRANSPORT_OPTIONS": {"global_keyprefix": f"{self.run_id}-"},
             "CREDENTIALS_INTERNAL_SERVICE_URL": self.credentials_url,
-            "ADDL_INSTALLED_APPS": [self.bus_app, "testbed.probe.apps.ProbeConfig"],
+            "ADDL_INSTALLED_APPS": [self.bus_app, *self.apps],
             "EVENT_BUS_TOPIC_PREFIX": self.run_id,
             **self.bus_settings(),
         }
@@ -253,7 +256,7 @@ class Site:
     def start_shell(self):
         """Start the LMS process that acts for the site's people."""
         self.shell = self.processes.python(
-            "lms", "-m", "testbed.lms", env=self.env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            "lms", "-m", self.shell_module, env=self.env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def do(self, action, **arguments):
@@ -361,6 +364,11 @@ class Site:
     def count_published(self):
         """Count the events that the bus has received."""
         return len(self.stream())
+
+    def count_added(self):
+        """Count the events that were sent; ``count_published`` would miss all that a full stream has dropped."""
+        with connect(self.bus_url) as client:
+            return client.xinfo_stream(self.stream_key)["entries-added"] if client.exists(self.stream_key) else 0
 
     def remove_keys(self):
         """Remove what the run has left on a Redis that outlives it."""

@@ -15,9 +15,8 @@ import pytest
 import yaml
 
 from testbed import mysql
-from testbed.benchmarks.changed_learners import start_mariadb
-from testbed.benchmarks.repair import RepairSite
 from testbed.inputs import AWARDED, REVOKED
+from testbed.large import RepairSite
 from testbed.processes import PATIENCE, ProcessError, Processes, wait_for
 from testbed.tests.conftest import ROOT, leftovers
 
@@ -31,10 +30,9 @@ FILL = """
 import django
 django.setup()
 from django.core.management import call_command
-from testbed.benchmarks import changed_learners
-changed_learners.COURSES, changed_learners.PADDING = 2, ""
+from testbed.large import fill_lms
 call_command("migrate", verbosity=0)
-changed_learners.fill(2_000_000, 20_000)
+fill_lms(2_000_000, 20_000, courses=2, padding="")
 """
 # Takes the hours of the window; counts how often each learner comes. Not ``ru_maxrss``: a process begins with its
 # parent's, and so would hide what it needs itself.
@@ -135,7 +133,7 @@ def _mariadb():
         pytest.skip(problem)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory()))
-        yield start_mariadb(stack, directory)
+        yield mysql.start(stack, directory)
 
 
 def test_as_many_requests_as_learners_who_changed(site):

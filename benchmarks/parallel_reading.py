@@ -1,7 +1,7 @@
 """
 Measures whether reading all program certificates side by side is faster than page after page.
 
-``python -m testbed.benchmarks.parallel_reading [--rows N] [--latency SECONDS ...]``
+``python -m benchmarks.parallel_reading [--rows N] [--latency SECONDS ...]``
 
 Threads read every n-th page of the whole list, or processes read the lists of four programs. A stand-in of Credentials
 is one Python process; so there are several, on one database. All of them run on this machine, whose cores bound what a
@@ -22,9 +22,9 @@ from uuid import uuid4
 import jwt
 import requests
 
-from testbed.benchmarks.repair import insert
 from testbed.credentials.client import CredentialsControl
 from testbed.inputs import read_programs
+from testbed.large import insert
 from testbed.processes import Processes
 from testbed.run import DATA
 from testbed.site import Site

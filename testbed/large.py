@@ -1,17 +1,9 @@
 """
-Measures what a repair costs, on sites of several sizes: of an hour, by ``--recently-modified``, and of everything.
-
-``python -m testbed.benchmarks.repair [--sizes N ...] [--changed N]`` prints a table.
-
-Credentials is the stand-in, over HTTP, and the bus is a Redis-protocol server, both on this machine: requests, CPU and
-memory of the command are as on a real site; seconds are not, as there Credentials has a machine of its own.
+Large sites: what fills their databases past the applications, thousands of rows in a second.
 """
 
-import argparse
-import os
 import sqlite3
 import subprocess
-import tempfile
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -20,14 +12,14 @@ from uuid import uuid4
 import pymysql
 
 from testbed.inputs import read_programs
-from testbed.processes import Processes
 from testbed.run import DATA
-from testbed.site import Site, connect
+from testbed.site import Site
 
 COMMAND = "republish_program_certificate_events"
-HOUR = ("--recently-modified", "--start-date", "1h")
 # The service users of the LMS come before.
 FIRST_ID = 1000
+# A row of the platform is wider than one of the slice.
+PADDING = "x" * 200
 COURSES = [f"course-v1:OpenX+SCALE{number}+2026" for number in range(2)]
 
 
@@ -116,11 +108,6 @@ class RepairSite(Site):
             for request in self.credentials.requests()
         )
 
-    def count_added(self):
-        """Count the events that were sent; ``count_published`` would miss all that a full stream has dropped."""
-        with connect(self.bus_url) as client:
-            return client.xinfo_stream(self.stream_key)["entries-added"] if client.exists(self.stream_key) else 0
-
 
 def insert(database, table, columns, rows):
     """Insert rows into a table of an open database, SQLite's or MySQL's, at once."""
@@ -131,50 +118,51 @@ def insert(database, table, columns, rows):
     database.commit()
 
 
-def measure(site, *argv):
+def fill_lms(rows, changed, courses=5, padding=PADDING):
     """
-    Run the command; return requests, seconds, CPU seconds, peak memory in MiB, and events.
+    Fill the LMS's database that Django is set up for, and say so.
 
-    A process's peak begins with its parent's, so this process stays small: it counts events, and reads none.
+    Args:
+        rows (int): course certificates. Neighbours belong to different learners, as they come in over the years.
+        changed (int): how many of them changed half an hour ago.
+        courses (int): certificates of each learner.
+        padding (str): what to add to each row.
     """
-    lists, published, began = site.count_lists(), site.count_added(), time.monotonic()
-    run = site.start_command(*argv)
-    _, status, usage = os.wait4(run.pid, 0)
-    seconds = time.monotonic() - began
-    run.popen.returncode = os.waitstatus_to_exitcode(status)
-    site.processes.forget(run)
-    if run.popen.returncode:
-        raise SystemExit(
-            f"error: the command ended with exit code {run.popen.returncode}: {run.log.read_text()[-2000:]}"
-        )
-    return (
-        site.count_lists() - lists,
-        seconds,
-        usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss / 1024,
-        site.count_added() - published,
+    from django.db import connection
+    from django.utils.timezone import now
+
+    learners = rows // courses
+    step = next(step for step in range(7919, 8000) if learners % step)  # coprime enough to visit everyone
+    numbers = (
+        f"SELECT seq AS n FROM seq_0_to_{rows - 1}"
+        if connection.vendor == "mysql"
+        else f"WITH RECURSIVE s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < {rows - 1}) SELECT n FROM s"
     )
-
-
-def main():
-    """Measure and print, size by size."""
-    parser = argparse.ArgumentParser(description="Measure what a repair costs.")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000], help="program certificates")
-    parser.add_argument("--changed", type=int, default=500, help="learners who changed, 500 by default")
-    options = parser.parse_args()
-    print("| program certificates | run | requests | seconds | CPU seconds | peak memory (MiB) | events |")
-    print("|---:|---|---:|---:|---:|---:|---:|")
-    for size in options.sizes:
-        with tempfile.TemporaryDirectory() as directory, Processes(directory) as processes:
-            site = RepairSite(processes, directory, size, options.changed)
-            for argv in (HOUR, ("--all",)):
-                requests, seconds, cpu, memory, events = measure(site, *argv)
-                print(
-                    f"| {size:,} | `{' '.join(argv)}` | {requests:,} | {seconds:.1f} | {cpu:.1f} | {memory:.0f} "
-                    f"| {events:,} |",
-                    flush=True,
-                )
-
-
-if __name__ == "__main__":
-    main()
+    course, username = (
+        ("CONCAT('course-v1:Org+Course', n DIV %d, '+2026')", "CONCAT('learner', n + 1)")
+        if connection.vendor == "mysql"
+        else ("'course-v1:Org+Course' || (n / %d) || '+2026'", "'learner' || (n + 1)")
+    )
+    began = time.monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SET foreign_key_checks=0, unique_checks=0" if connection.vendor == "mysql" else "PRAGMA foreign_keys=0"
+        )
+        cursor.execute("ALTER TABLE certificates_generatedcertificate ADD COLUMN padding varchar(255)")
+        cursor.execute(
+            "INSERT INTO auth_user (id, username, password, first_name, last_name, email, is_staff, is_superuser, "
+            f"is_active, date_joined) SELECT n + 1, {username}, '', '', '', '', 0, 0, 1, %s "
+            f"FROM ({numbers}) numbers WHERE n < {learners}",
+            [now()],
+        )
+        cursor.execute(
+            "INSERT INTO certificates_generatedcertificate (user_id, course_id, status, mode, modified_date, padding) "
+            f"SELECT (n * {step}) %% {learners} + 1, {course % learners}, 'downloadable', 'verified', "
+            f"CASE WHEN n %% {rows // changed} = 0 THEN %s ELSE %s END, %s FROM ({numbers}) numbers",
+            [now() - timedelta(minutes=30), now() - timedelta(days=400), padding],
+        )
+    print(
+        f"{connection.vendor}: {rows:,} certificates of {learners:,} learners, {changed:,} changed; "
+        f"filled in {time.monotonic() - began:.0f} s",
+        flush=True,
+    )

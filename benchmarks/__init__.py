@@ -1,0 +1,1 @@
+"""Measures what publishing the events costs: ``make benchmark``."""

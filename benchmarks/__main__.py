@@ -1,0 +1,123 @@
+"""
+``make benchmark``: measures one event, one task, a worker fleet and a repair, with real processes on loopback.
+
+It prints tables and writes them, with the figures and plots, to ``benchmarks/results``; with ``QUICK=1``, which takes
+two minutes and is rough, to ``benchmarks/results/quick``.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import event, fleet, machine, plots, repair, report, sites, task
+from testbed.processes import ProcessError, Processes
+
+RESULTS = Path(__file__).parent / "results"
+PARTS = {"one-event": event, "one-task": task, "fleet": fleet, "repair": repair}
+# Of each part, what it takes beside the sites: in full, and quickly.
+FULL = {
+    "rounds": 7,
+    "one-event": {"blocks": 10},
+    "one-task": {"repeats": {1: 15, 10: 4, 100: 1}},
+    "fleet": {"processes": (1, 2, 4), "learners": 30},
+    "repair": {"sizes": (1000, 10_000, 100_000)},
+}
+QUICK = {
+    "rounds": 3,
+    "one-event": {"blocks": 4},
+    "one-task": {"repeats": {1: 3, 10: 1, 100: 1}},
+    "fleet": {"processes": (1, 2), "learners": 10},
+    "repair": {"sizes": (1000, 2000)},
+}
+
+
+def measure(size, directory, processes, step):
+    """
+    Measure all parts.
+
+    Args:
+        size (dict): ``FULL`` or ``QUICK``.
+        directory (Path): where configuration, databases and logs go.
+        processes (Processes): starts what it takes.
+        step (callable): says what is being done, and returns a function to call after each step of it.
+
+    Returns:
+        dict: the result of each of ``PARTS``.
+    """
+    rounds, results = size["rounds"], {}
+    made = sites.start(processes, directory)
+    for name in ("one-event", "one-task", "fleet"):
+        advance = step(name, rounds)
+        results[name] = PARTS[name].measure(made, rounds=rounds, advance=advance, **size[name])
+    for process in list(reversed(processes.running)):
+        process.stop()
+        processes.forget(process)
+    sizes = size["repair"]["sizes"]
+    runs = sum(rounds * 2 if count <= repair.ONCE else rounds + 1 for count in sizes)
+    results["repair"] = repair.measure(processes, directory, sizes, rounds, step("repair", runs))
+    return results
+
+
+def main():
+    """
+    Measure, print and write.
+
+    Returns:
+        int: 0 if it could be measured, whatever the figures; 1 if not, 130 if it was interrupted.
+    """
+    quick = os.environ.get("QUICK", "") not in ("", "0")
+    size = QUICK if quick else FULL
+    result = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "quick": quick,
+        "rounds": size["rounds"],
+        "machine": machine.describe(),
+    }
+    if (load := machine.load()) > 0.5:
+        print(f"The machine is busy (load {load:.1f}): the ranges will be wide.", file=sys.stderr)
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    directory = tempfile.mkdtemp(prefix="benchmark-")
+    try:
+        with (
+            Processes(directory) as processes,
+            Progress(*columns, console=Console(stderr=True)) as progress,
+        ):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, processes.interrupt)
+
+            def step(name, total):
+                bar = progress.add_task(name, total=total)
+                return lambda: progress.advance(bar)
+
+            result |= measure(size, Path(directory), processes, step)
+    except ProcessError as exc:
+        print(f"error: {exc}; the logs are in {directory}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        shutil.rmtree(directory)
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    shutil.rmtree(directory)
+    result["targets"] = [target for name, part in PARTS.items() for target in part.judge(result[name])]
+    tables = [table for name, part in PARTS.items() for table in part.tabulate(result[name])]
+    page = report.render(result, tables)
+    written = RESULTS / "quick" if quick else RESULTS
+    written.mkdir(parents=True, exist_ok=True)
+    (written / "results.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (written / "README.md").write_text(page, encoding="utf-8")
+    plots.draw(result, written)
+    print(page)
+    print(f"Written to {os.path.relpath(written)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""
+An LMS process that is measured: ``python -m benchmarks.lms``, told what to do as ``testbed.lms`` is.
+"""
+
+import gc
+import io
+import re
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
+
+from testbed.lms import action, main
+
+ACCEPTED = SimpleNamespace(status_code=201)
+PROGRAM_UUID = uuid4()
+
+
+@contextmanager
+def _counting_queries():
+    """Count the SQL queries of this process."""
+    from django.db import connection
+
+    queries = []
+
+    def count(execute, sql, params, many, context):
+        queries.append(sql)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(count):
+        yield queries
+
+
+def _flush():
+    """Wait until a producer that sends in the background has sent all."""
+    from openedx_events.event_bus import get_producer
+
+    if flush := getattr(get_producer(), "prepare_for_shutdown", None):
+        flush()
+
+
+@action
+def fill(prefix, count, course_run):
+    """Create learners who hold a course certificate, past the signals that would start tasks."""
+    from opaque_keys.edx.keys import CourseKey
+
+    from common.djangoapps.student.models import User, UserProfile
+    from lms.djangoapps.certificates.models import GeneratedCertificate
+
+    users = User.objects.bulk_create(
+        User(username=f"{prefix}{number}", email=f"{prefix}{number}@example.com") for number in range(count)
+    )
+    UserProfile.objects.bulk_create(UserProfile(user=user, name=f"Name of {user.username}") for user in users)
+    key = CourseKey.from_string(course_run)
+    GeneratedCertificate.objects.bulk_create(
+        GeneratedCertificate(user=user, course_id=key, mode="verified", status="downloadable") for user in users
+    )
+
+
+# One event
+
+
+def _payload(user):
+    from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
+
+    return ProgramCertificateData(
+        user=UserData(
+            pii=UserPersonalData(username=user.username, email=user.email, name=user.profile.name),
+            id=user.id,
+            is_active=user.is_active,
+        ),
+        program=ProgramData(uuid=str(PROGRAM_UUID), title="", program_type=""),
+        uuid="",
+        url="",
+        status="awarded",
+    )
+
+
+def _ways(learner):
+    """Return the ways to send an event, name -> function of a learner; ``learner`` is for what is built beforehand."""
+    from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED
+
+    from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded
+
+    payload = _payload(learner)
+    ways = {
+        "emitter": lambda user: emit_program_certificate_awarded(user, PROGRAM_UUID, ACCEPTED),
+        "inline": lambda user: PROGRAM_CERTIFICATE_AWARDED.send_event(program_certificate=_payload(user)),
+        "bare": lambda user: PROGRAM_CERTIFICATE_AWARDED.send_event(program_certificate=payload),
+    }
+    if add := _raw():
+        ways["raw"] = lambda user: add()
+    return ways
+
+
+def _raw():
+    """Return what puts the bytes of the stream's last event into another stream; None without such a stream."""
+    from django.conf import settings
+
+    if "redis" not in settings.EVENT_BUS_PRODUCER:
+        return None
+    import redis
+
+    client = redis.Redis.from_url(settings.EVENT_BUS_REDIS_CONNECTION_URL)
+    key = f"{settings.EVENT_BUS_TOPIC_PREFIX}-learning-program-certificate-lifecycle"
+    if not client.exists(key):
+        return None
+    [(_id, fields)] = client.xrevrange(key, count=1)
+    return lambda: client.xadd(f"{key}-raw", fields, maxlen=10_000, approximate=True)
+
+
+def _learners(prefix, count, fresh):
+    """Read learners; of fresh ones, the profile has not been read."""
+    from common.djangoapps.student.models import User
+
+    users = User.objects.filter(username__startswith=prefix).order_by("id")
+    return list((users if fresh else users.select_related("profile"))[:count])
+
+
+WAYS = {}
+
+
+@action
+def warm_up(prefix):
+    """Send one event, so that connections are open and schemas loaded; return the names of the ways to send more."""
+    [learner] = _learners(prefix, 1, fresh=False)
+    _ways(learner)["emitter"](learner)
+    _flush()
+    WAYS.update(_ways(learner))
+    for send in WAYS.values():
+        send(learner)
+    _flush()
+    return list(WAYS)
+
+
+@action
+def send(way, prefix, count, fresh):
+    """Send events one after the other; return how many microseconds each took its caller, and the processor, all."""
+    learners, send_one, samples = _learners(prefix, count, fresh), WAYS[way], []
+    gc.collect()
+    began_cpu = time.process_time_ns()
+    for learner in learners:
+        began = time.perf_counter_ns()
+        send_one(learner)
+        samples.append((time.perf_counter_ns() - began) / 1000)
+    _flush()
+    return {"samples": samples, "cpu": (time.process_time_ns() - began_cpu) / 1000}
+
+
+@action
+def count_work(way, prefix, count, fresh):
+    """Send events, and return the SQL queries and the allocations of memory of each."""
+    import memray
+
+    send_one = WAYS[way]
+    with _counting_queries() as queries:
+        learners = _learners(prefix, count, fresh)
+        queries.clear()
+        for learner in learners:
+            send_one(learner)
+    learners = _learners(prefix, count, fresh)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "allocations"
+        with memray.Tracker(path, trace_python_allocators=True):
+            for learner in learners:
+                send_one(learner)
+        with memray.FileReader(path) as reader:
+            metadata = reader.metadata
+    _flush()
+    return {"queries": len(queries) / count, "allocations": metadata.total_allocations / count}
+
+
+@action
+def profile(way, prefix, seconds):
+    """Send events for so long; return how many, and the ``shares`` of places in the time of their caller."""
+    from pyinstrument import Profiler
+
+    from benchmarks.places import shares
+
+    learners, send_one = _learners(prefix, 1000, fresh=False), WAYS[way]
+    profiler = Profiler(interval=0.0001, async_mode="disabled", use_timing_thread=False)
+    end, events = time.monotonic() + seconds, 0
+    profiler.start()
+    while time.monotonic() < end:
+        for learner in learners:
+            send_one(learner)
+        events += len(learners)
+    session = profiler.stop()
+    _flush()
+    return {"events": events, "shares": shares(session)}
+
+
+# Tasks
+
+
+@action
+def run_task(username):
+    """Run the award task here, and return its seconds and SQL queries."""
+    from openedx.core.djangoapps.programs.tasks import award_program_certificates
+
+    with _counting_queries() as queries:
+        began = time.perf_counter()
+        result = award_program_certificates.apply(args=[username])
+        seconds = time.perf_counter() - began
+    result.get()
+    _flush()
+    return {"seconds": seconds, "queries": len(queries)}
+
+
+@action
+def enqueue(usernames, queue):
+    """Have a worker run the award task for each of some learners."""
+    from openedx.core.djangoapps.programs.tasks import award_program_certificates
+
+    for name in usernames:
+        award_program_certificates.apply_async(args=[name], queue=queue)
+
+
+# Repair
+
+
+def _peak():
+    """Return the most memory that this process has had, in MiB. ``ru_maxrss`` would begin with its parent's."""
+    [peak] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    return int(peak) / 1024
+
+
+@action
+def republish(options):
+    """Run the republish command here; return its seconds, those of the processor, and this process's peak memory."""
+    from django.core.management import call_command
+
+    gc.collect()
+    began, began_cpu = time.perf_counter(), time.process_time()
+    call_command("republish_program_certificate_events", stdout=io.StringIO(), **options)
+    return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - began_cpu, "peak": _peak()}
+
+
+@action
+def emit(count):
+    """Call the emitter for learners, 20 at a time as the command reads them; return the processor's seconds."""
+    from common.djangoapps.student.models import User
+    from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded
+
+    ids = list(User.objects.filter(username__startswith="learner").order_by("id").values_list("id", flat=True)[:count])
+    pages = [
+        list(User.objects.filter(id__in=ids[first : first + 20]).select_related("profile"))
+        for first in range(0, len(ids), 20)
+    ]
+    emit_program_certificate_awarded(pages[0][0], PROGRAM_UUID)
+    gc.collect()
+    began = time.process_time()
+    for page in pages:
+        for user in page:
+            emit_program_certificate_awarded(user, PROGRAM_UUID)
+    return {"cpu": time.process_time() - began, "events": len(ids)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""
+Where the time of an event goes.
+"""
+
+import re
+
+# What a line of Python belongs to, by its file; the first that fits counts. What is in none belongs to its caller.
+PLACES = {
+    "the emitter (programs/events.py)": r"programs/events\.py",
+    "Avro, and the schema (openedx-events, fastavro)": r"openedx_events/event_bus/(avro|__init__)|fastavro/|/avro/",
+    "signal, validation, metadata (openedx-events, Django, attrs)": (
+        r"openedx_events/|django/dispatch/|attr/|attrs/|/uuid\.py|/socket\.py|/copy\.py|/datetime"
+    ),
+    "Redis client (redis-py, walrus)": r"redis/|walrus/",
+    "back end (edx-event-bus-redis)": r"edx_event_bus_redis/",
+}
+# Calls in which redis-py waits for the server.
+WAITING = re.compile(r"\b(recv|recv_into|sendall|select|poll|can_read)\b")
+SERVER = "sending to Redis, and waiting for it"
+REST = "the rest"
+
+
+def _place(frame):
+    """Return what a frame belongs to, or None."""
+    path = frame.file_path or ""
+    return next((name for name, pattern in PLACES.items() if re.search(pattern, path)), None)
+
+
+def shares(session):
+    """
+    Divide the time of a profile.
+
+    Args:
+        session (pyinstrument.session.Session): the profile.
+
+    Returns:
+        dict[str, float]: the share of each place; together 1.
+    """
+    times = {}
+
+    def walk(frame, place):
+        place = _place(frame) or place
+        if WAITING.search(frame.function) and place == "Redis client (redis-py, walrus)":
+            place = SERVER
+        children = sum(child.time for child in frame.children)
+        times[place] = times.get(place, 0) + max(frame.time - children, 0)
+        for child in frame.children:
+            walk(child, place)
+
+    walk(session.root_frame(), REST)
+    whole = sum(times.values())
+    return {place: time / whole for place, time in sorted(times.items(), key=lambda item: -item[1])}

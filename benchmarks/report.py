@@ -1,0 +1,76 @@
+"""
+Writes what was measured: Markdown tables.
+"""
+
+
+def show(value):
+    """
+    Show a value of a table.
+
+    Args:
+        value (object): a summary, of which median and range are shown, a number, or a text.
+
+    Returns:
+        str: it, with three digits that count.
+    """
+    if isinstance(value, dict):
+        low, high = show(value["low"]), show(value["high"])
+        return show(value["median"]) + (f" ({low}–{high})" if len(value["values"]) > 1 else "")
+    if isinstance(value, float):
+        if abs(value) >= 100:
+            return f"{value:,.0f}"
+        return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def table(header, rows):
+    """
+    Render a table.
+
+    Args:
+        header (list[str]): its columns.
+        rows (list[list]): its rows, as ``show`` takes their values.
+
+    Returns:
+        str: it in Markdown; a column is to the right unless a text begins it.
+    """
+    shown = [[show(value) for value in row] for row in rows]
+    marks = ["---" if rows and isinstance(rows[0][place], str) else "---:" for place in range(len(header))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, marks, *shown)).replace("| --- |", "|---|")
+
+
+def targets_table(targets):
+    """Render what was held against a target."""
+    rows = []
+    for item in targets:
+        limit = f"≤ {item['most']}" if item["least"] is None else f"≥ {item['least']}"
+        rows.append([item["text"], item["measured"], limit, "met" if item["met"] else "**missed**"])
+    return table(["what", "measured", "target", ""], rows)
+
+
+def render(result, tables):
+    """
+    Render all that was measured.
+
+    Args:
+        result (dict): the results.
+        tables (list): title, header and rows of each table.
+
+    Returns:
+        str: a Markdown page.
+    """
+    lines = [
+        "# What publishing costs",
+        "",
+        f"Measured by `make benchmark{' QUICK=1' if result['quick'] else ''}` on {result['date']}, in "
+        f"{result['rounds']} rounds: the median, and the lowest and the highest. Ratios are taken within each round.",
+        "",
+        *(f"- {name}: {value}" for name, value in result["machine"].items()),
+        "",
+        "## Targets",
+        "",
+        targets_table(result["targets"]),
+    ]
+    for title, header, rows in tables:
+        lines += ["", f"## {title}", "", table(header, rows)]
+    return "\n".join(lines) + "\n"

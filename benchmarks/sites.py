@@ -1,0 +1,124 @@
+"""
+LMSes that share a database, a Credentials service, programs and a broker, and differ in what they do with the events.
+"""
+
+import sqlite3
+from contextlib import closing
+from uuid import uuid4
+
+from testbed.credentials.client import CredentialsControl
+from testbed.inputs import read_programs
+from testbed.kafka.site import KafkaSite
+from testbed.large import insert
+from testbed.run import DATA
+from testbed.site import Site
+
+# What an LMS does with the events.
+OFF = "without the change"
+IN_PROCESS = "in-process only"
+REDIS = "Redis"
+KAFKA = "Kafka"
+MODES = (OFF, IN_PROCESS, REDIS, KAFKA)
+
+# How many programs a course run completes.
+SIZES = (1, 10, 100)
+# Seconds by which each answer of Credentials is late, beside the time that the stand-in takes.
+LATENCY = 0.013
+
+
+class Measured:
+    """A site whose LMS is measured, and has a configuration of its own in a directory of several."""
+
+    shell_module = "benchmarks.lms"
+    name = None
+
+    @property
+    def config_file(self):
+        """Path: the YAML file that ``LMS_CFG`` names."""
+        return self.directory / f"{self.name}.yml"
+
+
+class MeasuredSite(Measured, Site):
+    """One whose event bus is Redis."""
+
+
+class MeasuredKafkaSite(Measured, KafkaSite):
+    """One whose event bus is Kafka."""
+
+
+class WithoutChange(MeasuredSite):
+    """One whose tasks announce nothing."""
+
+    apps = (*Site.apps, "benchmarks.without_emitter.WithoutEmitterConfig")
+
+
+def course_run(size):
+    """Return the course run whose certificate completes so many programs."""
+    return f"course-v1:OpenX+OF{size}+2026"
+
+
+def make_programs():
+    """Return the programs; each has one course of one run."""
+    [example, *_] = read_programs(DATA / "programs.json")
+    course = example["courses"][0]
+    return [
+        {
+            **example,
+            "uuid": str(uuid4()),
+            "title": f"Program {number} of {size}",
+            "courses": [
+                {**course, "uuid": str(uuid4()), "course_runs": [{"key": course_run(size), "type": "verified"}]}
+            ],
+        }
+        for size in SIZES
+        for number in range(size)
+    ]
+
+
+def start(processes, directory):
+    """
+    Start all of them.
+
+    Args:
+        processes (Processes): starts them.
+        directory (Path): where their configuration, databases and logs go.
+
+    Returns:
+        dict[str, Site]: the site of each of ``MODES``. Redis's and Kafka's bus have the two events enabled.
+    """
+    made = {
+        OFF: WithoutChange(processes, directory, enabled=False),
+        IN_PROCESS: MeasuredSite(processes, directory, enabled=False),
+        REDIS: MeasuredSite(processes, directory),
+        KAFKA: MeasuredKafkaSite(processes, directory),
+    }
+    programs = make_programs()
+    first = made[OFF]
+    first.start_redis()
+    first.start_credentials(programs)
+    first.start_discovery(programs)
+    for mode, site in made.items():
+        for name in ("run_id", "jwt", "redis_url", "bus_url", "credentials_url", "discovery_url"):
+            setattr(site, name, getattr(first, name))
+        site.name = mode.split()[0].lower()
+        site.tasks_file = directory / f"{site.name}.tasks.jsonl"
+        site.credentials = CredentialsControl(first.credentials_url)
+        for _what, begin in site.bus_steps():
+            begin()
+        site.configure()
+        if site is first:
+            site.manage("migrate", "--verbosity=0")
+        site.start_shell()
+    made[KAFKA].create_topic()
+    first.do("configure", catalog_url=f"{first.discovery_url}/api/v1")
+    first.do("create_courses", keys=[course_run(size) for size in SIZES])
+    first.manage("cache_programs")
+    return made
+
+
+def make_known(site, usernames):
+    """Have Credentials know learners, which otherwise takes each one's look at their record."""
+    columns = "username lms_user_id password first_name last_name email is_superuser is_staff is_active date_joined"
+    users = ((name, 0, "", "", "", "", 0, 0, 1, "2026-01-01 00:00:00") for name in usernames)
+    with closing(sqlite3.connect(site.directory / "credentials.sqlite3")) as database:
+        insert(database, "credentials_user", columns, users)
