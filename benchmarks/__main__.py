@@ -25,17 +25,17 @@ PARTS = {"one-event": event, "one-task": task, "fleet": fleet, "repair": repair}
 # Of each part, what it takes beside the sites: in full, and quickly.
 FULL = {
     "rounds": 7,
-    "one-event": {"blocks": 10},
-    "one-task": {"repeats": {1: 15, 10: 4, 100: 1}},
+    "one-event": {"blocks": 10, "profile": 5},
+    "one-task": {"repeats": {1: 15, 10: 5, 100: 2}},
     "fleet": {"processes": (1, 2, 4), "learners": 30},
-    "repair": {"sizes": (1000, 10_000, 100_000)},
+    "repair": {"sizes": (1000, 10_000, 100_000), "changed": 500},
 }
 QUICK = {
     "rounds": 3,
-    "one-event": {"blocks": 4},
+    "one-event": {"blocks": 4, "profile": 1},
     "one-task": {"repeats": {1: 3, 10: 1, 100: 1}},
-    "fleet": {"processes": (1, 2), "learners": 10},
-    "repair": {"sizes": (1000, 2000)},
+    "fleet": {"processes": (1, 2), "learners": 6},
+    "repair": {"sizes": (1000, 2000), "changed": 200},
 }
 
 
@@ -62,7 +62,9 @@ def measure(size, directory, processes, step):
         processes.forget(process)
     sizes = size["repair"]["sizes"]
     runs = sum(rounds * 2 if count <= repair.ONCE else rounds + 1 for count in sizes)
-    results["repair"] = repair.measure(processes, directory, sizes, rounds, step("repair", runs))
+    results["repair"] = repair.measure(
+        processes, directory, **size["repair"], rounds=rounds, advance=step("repair", runs)
+    )
     return results
 
 

@@ -5,7 +5,7 @@ One event: what sending it costs its caller.
 import statistics
 
 from benchmarks.rounds import compare, summarize, take_turns, target
-from benchmarks.sites import IN_PROCESS, KAFKA, OFF, REDIS, SIZES, course_run
+from benchmarks.sites import IN_PROCESS, KAFKA, LATENCY, OFF, REDIS, SIZES, course_run
 from testbed.processes import ProcessError
 
 PREFIX = "event"
@@ -16,13 +16,19 @@ WAYS = {
     "bare": "`send_event`, payload built beforehand",
     "raw": "`XADD` of the same bytes",
 }
-# Those that read the learner's profile, unless that has been done.
+# The circumstances of an event, by what has gone before it.
+READ, FIRST, PAUSE = "", "the learner's first", "after a pause"
+# Seconds of a pause, as a task waits for Credentials before each event.
+PAUSES = {PAUSE: LATENCY}
+# The two that are held against each other. They read the learner's profile, unless that has been done.
 READERS = ("emitter", "inline")
 # Events of one way, before it is another's turn.
-BLOCK = 25
+BLOCK = {READ: 25, FIRST: 25, PAUSE: 5}
+# Events of which queries and allocations are counted.
+COUNTED = 50
 
 
-def measure(sites, rounds, blocks, advance):
+def measure(sites, rounds, blocks, profile, advance):
     """
     Measure.
 
@@ -30,6 +36,7 @@ def measure(sites, rounds, blocks, advance):
         sites (dict[str, Site]): as ``benchmarks.sites.start`` returns them.
         rounds (int): how many rounds.
         blocks (int): blocks of events for each way and round.
+        profile (float): seconds to look where the time goes.
         advance (callable): called after each round.
 
     Returns:
@@ -38,46 +45,48 @@ def measure(sites, rounds, blocks, advance):
     sites[OFF].do("fill", prefix=PREFIX, count=1000, course_run=course_run(SIZES[0]))
     before = count_received(sites)
     sent = dict.fromkeys(BUSES, 0)
-    ways = []
+    turns = {}
     for bus in BUSES:
         names = [name for name in sites[bus].do("warm_up", prefix=PREFIX) if name != "raw" or bus == REDIS]
         sent[bus] += 1 + sum(name != "raw" for name in names)
-        ways += [(bus, name, fresh) for name in names for fresh in (False, True)[: 1 + (name in READERS)]]
+        turns |= {(bus, READ): names, (bus, FIRST): list(READERS)}
+        if bus == REDIS:
+            turns[bus, PAUSE] = names
+    ways = [(bus, name, state) for (bus, state), names in turns.items() for name in names]
     work = {}
-    for bus, name, fresh in ways:
-        work[bus, name, fresh] = sites[bus].do("count_work", way=name, prefix=PREFIX, count=100, fresh=fresh)
-        sent[bus] += 200 * (name != "raw")
-    samples, cpu = {way: [] for way in ways}, {way: [] for way in ways}
+    for bus, name, state in ways:
+        ask = {"way": name, "prefix": PREFIX, "count": COUNTED, "fresh": state == FIRST}
+        work[bus, name, state] = sites[bus].do("count_work", **ask)
+        sent[bus] += 2 * COUNTED * (name != "raw")
+    samples = {way: [] for way in ways}
     for _ in range(rounds):
-        found, used = {way: [] for way in ways}, dict.fromkeys(ways, 0)
+        found = {way: [] for way in ways}
         # Within a round they take turns, too: what else the machine does mostly lasts longer than one.
-        for bus, name, fresh in take_turns(ways, blocks):
-            result = sites[bus].do("send", way=name, prefix=PREFIX, count=BLOCK, fresh=fresh)
-            found[bus, name, fresh] += result["samples"]
-            used[bus, name, fresh] += result["cpu"]
-            sent[bus] += BLOCK * (name != "raw")
+        for bus, state in take_turns(turns, blocks):
+            ask = {"ways": turns[bus, state], "prefix": PREFIX, "count": BLOCK[state], "fresh": state == FIRST}
+            for name, times in sites[bus].do("send", pause=PAUSES.get(state, 0), **ask).items():
+                found[bus, name, state] += times
+                sent[bus] += len(times) * (name != "raw")
         for way in ways:
             samples[way].append(statistics.median(found[way]))
-            cpu[way].append(used[way] / (blocks * BLOCK))
         advance()
-    profile = sites[REDIS].do("profile", way="emitter", prefix=PREFIX, seconds=3)
-    sent[REDIS] += profile["events"]
+    profiled = sites[REDIS].do("profile", way="emitter", prefix=PREFIX, seconds=profile)
+    sent[REDIS] += profiled["events"]
     received = count_received(sites)
     for bus in received:
         if received[bus] - before[bus] != sent[bus]:
             raise ProcessError(f"{bus} received {received[bus] - before[bus]} events of {sent[bus]}")
     rows = [
         {
-            "bus": bus,
-            "way": name,
-            "fresh": fresh,
-            "microseconds": summarize(samples[bus, name, fresh]),
-            "cpu_microseconds": summarize(cpu[bus, name, fresh]),
-            **work[bus, name, fresh],
+            "bus": way[0],
+            "way": way[1],
+            "state": way[2],
+            "microseconds": summarize(samples[way]),
+            **work[way],
         }
-        for bus, name, fresh in ways
+        for way in ways
     ]
-    return {"rows": rows, "profile": profile}
+    return {"rows": rows, "profile": profiled}
 
 
 def count_received(sites):
@@ -85,46 +94,48 @@ def count_received(sites):
     return {REDIS: sites[REDIS].count_added(), KAFKA: sites[KAFKA].count_published()}
 
 
-def find(result, bus, way, fresh=False):
+def find(result, bus, way, state=READ):
     """Return the row of a way to send an event."""
-    [row] = [row for row in result["rows"] if (row["bus"], row["way"], row["fresh"]) == (bus, way, fresh)]
+    [row] = [row for row in result["rows"] if (row["bus"], row["way"], row["state"]) == (bus, way, state)]
     return row
+
+
+def _name(text, state):
+    return f"{text}, {state}" if state else text
 
 
 def judge(result):
     """Hold the result against the targets."""
     targets = []
-    for bus in BUSES:
-        for fresh in (False, True):
-            emitter, inline = (find(result, bus, way, fresh)["microseconds"]["values"] for way in READERS)
-            name = f"one event, {bus}, {'profile to be read' if fresh else 'profile read before'}: emitter / inline"
-            targets.append(target(name, compare(emitter, inline), most=1.05))
-    for fresh in (False, True):
-        queries = max(row["queries"] for row in result["rows"] if row["fresh"] == fresh)
-        name = f"one event, {'profile to be read' if fresh else 'profile read before'}: SQL queries"
-        targets.append(target(name, queries, most=int(fresh)))
+    for row in result["rows"]:
+        if row["way"] == "emitter":
+            inline = find(result, row["bus"], "inline", row["state"])["microseconds"]["values"]
+            name = f"{_name('one event, ' + row['bus'], row['state'])}: emitter / inline"
+            targets.append(target(name, compare(row["microseconds"]["values"], inline), most=1.05))
+    for state, most in ((READ, 0), (FIRST, 1)):
+        queries = max(row["queries"] for row in result["rows"] if row["state"] == state)
+        targets.append(target(f"{_name('one event', state)}: SQL queries", queries, most=most))
     return targets
 
 
 def tabulate(result):
     """Return the result as tables: title, header and rows of each."""
-    raw = find(result, REDIS, "raw")["microseconds"]["values"]
     rows = []
     for row in result["rows"]:
-        way = WAYS[row["way"]] + (", the learner's first" if row["fresh"] else "")
-        inline = row["bus"], "inline", row["fresh"]
+        values = row["microseconds"]["values"]
+        raw = find(result, REDIS, "raw", PAUSE if row["state"] == PAUSE else READ)
+        inline = find(result, row["bus"], "inline", row["state"])
         rows.append(
             [
                 row["bus"],
-                way,
+                _name(WAYS[row["way"]], row["state"]),
                 row["microseconds"],
-                compare(row["microseconds"]["values"], find(result, *inline)["microseconds"]["values"]),
-                compare(row["microseconds"]["values"], raw),
-                row["cpu_microseconds"]["median"],
+                compare(values, inline["microseconds"]["values"]),
+                compare(values, raw["microseconds"]["values"]),
                 row["queries"],
                 row["allocations"],
             ]
         )
-    header = ["bus", "sent by", "µs", "÷ inline", "÷ `XADD`", "CPU µs", "SQL queries", "allocations"]
+    header = ["bus", "sent by", "µs", "÷ inline", "÷ `XADD`", "SQL queries", "allocations"]
     shares = [[place, f"{share:.0%}"] for place, share in result["profile"]["shares"].items()]
     return [("One event", header, rows), ("Where the time of an event on Redis goes", ["place", "share"], shares)]

@@ -5,11 +5,13 @@ An LMS process that is measured: ``python -m benchmarks.lms``, told what to do a
 import gc
 import io
 import re
+import statistics
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 from uuid import uuid4
 
 from testbed.lms import action, main
@@ -136,17 +138,34 @@ def warm_up(prefix):
 
 
 @action
-def send(way, prefix, count, fresh):
-    """Send events one after the other; return how many microseconds each took its caller, and the processor, all."""
-    learners, send_one, samples = _learners(prefix, count, fresh), WAYS[way], []
+def send(ways, prefix, count, fresh, pause):
+    """
+    Send events, one of each way in turn.
+
+    Args:
+        ways (list[str]): of ``WAYS``.
+        prefix (str): of the learners' usernames.
+        count (int): how many of each way.
+        fresh (bool): whether the learners' profiles are still to be read.
+        pause (float): seconds before each.
+
+    Returns:
+        dict[str, list[float]]: for each way, the microseconds that each event took its caller.
+    """
+    learners, samples = [_learners(prefix, count, fresh) for _ in ways], {way: [] for way in ways}
     gc.collect()
-    began_cpu = time.process_time_ns()
-    for learner in learners:
-        began = time.perf_counter_ns()
-        send_one(learner)
-        samples.append((time.perf_counter_ns() - began) / 1000)
+    for number in range(count):
+        for place in range(len(ways)):
+            # Each way comes after each other one.
+            place = (place + number) % len(ways)
+            send_one, learner = WAYS[ways[place]], learners[place][number]
+            if pause:
+                time.sleep(pause)
+            began = time.perf_counter_ns()
+            send_one(learner)
+            samples[ways[place]].append((time.perf_counter_ns() - began) / 1000)
     _flush()
-    return {"samples": samples, "cpu": (time.process_time_ns() - began_cpu) / 1000}
+    return samples
 
 
 @action
@@ -196,17 +215,38 @@ def profile(way, prefix, seconds):
 
 
 @action
-def run_task(username):
-    """Run the award task here, and return its seconds and SQL queries."""
-    from openedx.core.djangoapps.programs.tasks import award_program_certificates
+def time_requests(prefix, program_uuid, count):
+    """Award certificates without a task; return the seconds that a request takes, the median."""
+    from openedx.core.djangoapps.programs import tasks
 
-    with _counting_queries() as queries:
+    client = tasks._service_client()  # pylint: disable=protected-access
+    times = []
+    for learner in _learners(prefix, count, fresh=False):
         began = time.perf_counter()
-        result = award_program_certificates.apply(args=[username])
+        tasks.award_program_certificate(client, learner, program_uuid)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+@action
+def run_task(username):
+    """Run the award task here; return its seconds, those of them that it spent in the emitter, and SQL queries."""
+    from openedx.core.djangoapps.programs import tasks
+
+    spent, emit = [], tasks.emit_program_certificate_awarded
+
+    def timed(*args):
+        began = time.perf_counter()
+        emit(*args)
+        spent.append(time.perf_counter() - began)
+
+    with _counting_queries() as queries, mock.patch.object(tasks, "emit_program_certificate_awarded", timed):
+        began = time.perf_counter()
+        result = tasks.award_program_certificates.apply(args=[username])
         seconds = time.perf_counter() - began
     result.get()
     _flush()
-    return {"seconds": seconds, "queries": len(queries)}
+    return {"seconds": seconds, "emitter": sum(spent), "queries": len(queries)}
 
 
 @action

@@ -2,15 +2,13 @@
 Draws what was measured, as PNG and as SVG.
 """
 
-import matplotlib
+from matplotlib import rcParams
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
+from benchmarks import event, fleet, repair, sites, task
+
 # The same file for the same figures.
-matplotlib.rcParams.update({"svg.hashsalt": "benchmark", "svg.fonttype": "none", "font.size": 9})
-
-from matplotlib import pyplot  # noqa: E402
-
-from benchmarks import event, fleet, repair, sites, task  # noqa: E402
+rcParams.update({"svg.hashsalt": "benchmark", "svg.fonttype": "none", "font.size": 9})
 
 COLORS = {sites.OFF: "#9aa5b1", sites.IN_PROCESS: "#5b8db8", sites.REDIS: "#c8553d", sites.KAFKA: "#6a994e"}
 WAY_COLORS = {"emitter": "#c8553d", "inline": "#5b8db8", "bare": "#9aa5b1", "raw": "#3d405b"}
@@ -30,12 +28,11 @@ def draw(result, directory):
         ("fleet", _fleet, 5.5),
         ("repair", _repair, 9),
     ):
-        figure = pyplot.figure(figsize=(width, 3.4), layout="constrained")
+        figure = Figure(figsize=(width, 3.4), layout="constrained")
         plot(figure, result[name])
         for suffix in ("png", "svg"):
             metadata = {"Date": None} if suffix == "svg" else {"Software": None}
             figure.savefig(directory / f"{name}.{suffix}", dpi=110, metadata=metadata)
-        pyplot.close(figure)
 
 
 def _bars(axes, groups, series, value, colors):
@@ -64,7 +61,7 @@ def _event(figure, result):
     left, right = figure.subplots(1, 2, width_ratios=[1, 1])
 
     def value(bus, way):
-        rows = [row for row in result["rows"] if (row["bus"], row["way"], row["fresh"]) == (bus, way, False)]
+        rows = [row for row in result["rows"] if (row["bus"], row["way"], row["state"]) == (bus, way, event.READ)]
         return rows[0]["microseconds"] if rows else None
 
     _bars(left, event.BUSES, list(event.WAYS), value, WAY_COLORS)
@@ -72,7 +69,9 @@ def _event(figure, result):
     left.set_title("One event, for its caller")
     names = {**event.WAYS, "emitter": "emitter", "bare": "send_event, built before", "raw": "XADD, same bytes"}
     handles, labels = left.get_legend_handles_labels()
-    left.legend(handles, [names[label] for label in labels], frameon=False)
+    figure.legend(
+        handles, [names[label] for label in labels], loc="outside lower left", ncols=len(labels), frameon=False
+    )
     shares = list(reversed(result["profile"]["shares"].items()))
     right.barh([name.partition(" (")[0] for name, _ in shares], [100 * share for _, share in shares], color="#c8553d")
     right.set_xlabel("% of the time")
@@ -117,11 +116,13 @@ def _repair(figure, result):
     middle.axhline(1000 * result["loop_cpu"]["median"], color="#9aa5b1", linestyle="--", label="the emitter in a loop")
     for axes, title in ((left, "seconds"), (middle, "CPU, ms an event"), (right, "peak memory, MiB")):
         axes.set_xscale("log")
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
         axes.set_title(title)
         axes.set_xlabel("program certificates")
         axes.spines[["top", "right"]].set_visible(False)
-    left.set_yscale("log")
-    for axes in (middle, right):
+    for axes in (left, middle, right):
+        axes.margins(y=0.15)
         axes.set_ylim(bottom=0)
     middle.legend(frameon=False)
 

@@ -9,8 +9,6 @@ from testbed.processes import ProcessError
 ALL = "`--all`"
 HOUR = "an hour's repair"
 OPTIONS = {ALL: {"all": True}, HOUR: {"recently_modified": True, "start_date": "1h"}}
-# Learners who changed within the hour.
-CHANGED = 500
 # Certificates above which everything is announced once only.
 ONCE = 20_000
 # Events of the loop that only calls the emitter.
@@ -23,7 +21,7 @@ class MeasuredRepairSite(RepairSite):
     shell_module = "benchmarks.lms"
 
 
-def measure(processes, directory, sizes, rounds, advance):
+def measure(processes, directory, sizes, changed, rounds, advance):
     """
     Measure.
 
@@ -31,6 +29,7 @@ def measure(processes, directory, sizes, rounds, advance):
         processes (Processes): starts what it takes.
         directory (Path): where databases go.
         sizes (tuple[int]): program certificates of each site.
+        changed (int): learners who changed within the hour.
         rounds (int): how many rounds.
         advance (callable): called after each run.
 
@@ -40,7 +39,7 @@ def measure(processes, directory, sizes, rounds, advance):
     sites = {}
     for size in sizes:
         (directory / str(size)).mkdir()
-        sites[size] = MeasuredRepairSite(processes, directory / str(size), size, CHANGED)
+        sites[size] = MeasuredRepairSite(processes, directory / str(size), size, changed)
     ways = [(kind, size) for size in sizes for kind in OPTIONS]
     measured, loop = {way: [] for way in ways}, []
     for place, way in enumerate(take_turns([*ways, None], rounds)):
@@ -65,7 +64,7 @@ def measure(processes, directory, sizes, rounds, advance):
                 "cpu": summarize([run["cpu"] for run in runs]),
             }
         )
-    return {"changed": CHANGED, "loop_cpu": summarize(loop), "rows": rows}
+    return {"changed": changed, "loop_cpu": summarize(loop), "rows": rows}
 
 
 def _renew(site):

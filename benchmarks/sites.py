@@ -22,7 +22,7 @@ MODES = (OFF, IN_PROCESS, REDIS, KAFKA)
 
 # How many programs a course run completes.
 SIZES = (1, 10, 100)
-# Seconds by which each answer of Credentials is late, beside the time that the stand-in takes.
+# Seconds that a request of Credentials takes. The stand-in is quicker, and made to wait for the rest.
 LATENCY = 0.013
 
 
@@ -84,7 +84,8 @@ def start(processes, directory):
         directory (Path): where their configuration, databases and logs go.
 
     Returns:
-        dict[str, Site]: the site of each of ``MODES``. Redis's and Kafka's bus have the two events enabled.
+        dict[str, Site]: the site of each of ``MODES``. Redis's and Kafka's bus have the two events enabled. The first
+            has the seconds that a request of Credentials takes as its ``latency``.
     """
     made = {
         OFF: WithoutChange(processes, directory, enabled=False),
@@ -113,7 +114,19 @@ def start(processes, directory):
     first.do("configure", catalog_url=f"{first.discovery_url}/api/v1")
     first.do("create_courses", keys=[course_run(size) for size in SIZES])
     first.manage("cache_programs")
+    first.latency = _slow_down(first, programs[0])
     return made
+
+
+def _slow_down(site, program):
+    """Have each request of Credentials take ``LATENCY``; return the seconds that one takes, the median."""
+    prefix, count = "slow", 40
+    site.do("fill", prefix=prefix, count=count, course_run=course_run(SIZES[0]))
+    make_known(site, [f"{prefix}{number}" for number in range(count)])
+    ask = {"prefix": prefix, "program_uuid": program["uuid"], "count": count}
+    quick = site.do("time_requests", **ask)
+    site.credentials.fault("delay", seconds=max(LATENCY - quick, 0))
+    return site.do("time_requests", **ask)
 
 
 def make_known(site, usernames):

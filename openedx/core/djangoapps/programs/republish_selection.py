@@ -120,19 +120,23 @@ def find_learners(usernames: Iterable[str]) -> dict[str, User]:
     """
     Find whom the database knows under each of some usernames.
 
-    MySQL ignores case, and more. What it takes for equal only it can say, hence one look-up for each name, as anywhere
-    in the platform, but all of them in one query.
+    MySQL ignores case, and more. Whose a name is that nobody has to the letter, only it can say: hence one look-up for
+    each of those, as anywhere in the platform, but all of them in one query.
     """
     names = list(dict.fromkeys(usernames))
     found = {}
     for start in range(0, len(names), LOOKUPS):
-        end = start + LOOKUPS
+        batch = names[start : start + LOOKUPS]
+        users = User.objects.select_related("profile")
+        found |= {user.username: user for user in users.filter(username__in=batch) if user.username in batch}
         lookups = [
-            User.objects.filter(username=name).select_related("profile").annotate(place=Value(place))
-            for place, name in enumerate(names[start:end], start)
+            users.filter(username=name).annotate(place=Value(place))
+            for place, name in enumerate(batch)
+            if name not in found
         ]
-        found |= {names[user.place]: user for user in lookups[0].union(*lookups[1:], all=True)}
-    return found
+        if lookups:
+            found |= {batch[user.place]: user for user in lookups[0].union(*lookups[1:], all=True)}
+    return {name: found[name] for name in names if name in found}
 
 
 def unusable(message: str) -> CommandError:

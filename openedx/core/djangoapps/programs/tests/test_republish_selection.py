@@ -3,15 +3,19 @@ Tests of what ``republish_program_certificate_events`` has read, and of its opti
 """
 
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import ddt
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.test import TestCase
 from opaque_keys.edx.locator import CourseLocator
 
 from common.djangoapps.student.tests.factories import UserFactory
 from lms.djangoapps.certificates.models import GeneratedCertificate
+from openedx.core.djangoapps.programs.republish_selection import find_learners
 from openedx.core.djangoapps.programs.tests.test_credentials_reader import OTHER_PROGRAM, PROGRAM, credential
 from openedx.core.djangoapps.programs.tests.test_republish_program_certificate_events import (
     COMMAND,
@@ -23,6 +27,7 @@ from openedx.core.djangolib.testing.utils import skip_unless_lms
 
 SELECTION = "openedx.core.djangoapps.programs.republish_selection"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+User = get_user_model()
 
 
 @skip_unless_lms
@@ -317,3 +322,45 @@ class OptionsTests(RepublishTestCase):
         assert self.run_command("--usernames", *usernames) == summary(read=250, awarded=250)
 
         assert [query["username"] for query in self.api.queries] == usernames
+
+
+@skip_unless_lms
+class FindLearnersTests(TestCase):
+    """Learners are looked up by username, as the database understands it."""
+
+    def setUp(self):
+        super().setUp()
+        for number in range(3):
+            UserFactory(username=f"learner{number}", profile__name=f"Name {number}")
+
+    def find(self, *names, queries):
+        """Find learners, in so many queries; return usernames asked for, and username and name of each."""
+        with self.assertNumQueries(queries):
+            return [(name, user.username, user.profile.name) for name, user in find_learners(names).items()]
+
+    def test_in_the_order_of_the_names(self):
+        assert self.find("learner2", "learner0", "learner2", queries=1) == [
+            ("learner2", "learner2", "Name 2"),
+            ("learner0", "learner0", "Name 0"),
+        ]
+
+    def test_the_database_says_who_has_a_name_that_nobody_has_to_the_letter(self):
+        # One that ignores case, played by users who come out of it with other usernames.
+        from_db = User.from_db
+
+        def from_another_db(*args):
+            user = from_db(*args)
+            user.username = user.username.replace("learner1", "Learner1").replace("learner2", "Learner2")
+            return user
+
+        with mock.patch.object(User, "from_db", from_another_db):
+            assert self.find("learner2", "nobody", "learner0", "learner1", queries=2) == [
+                ("learner2", "Learner2", "Name 2"),
+                ("learner0", "learner0", "Name 0"),
+                ("learner1", "Learner1", "Name 1"),
+            ]
+
+    def test_many(self):
+        UserFactory(username="learner200")
+        found = self.find(*[f"learner{number}" for number in range(250)], queries=6)
+        assert [name for name, *_ in found] == ["learner0", "learner1", "learner2", "learner200"]
