@@ -7,6 +7,7 @@ import statistics
 from benchmarks.rounds import compare, summarize, take_turns, target
 from benchmarks.sites import IN_PROCESS, KAFKA, LATENCY, OFF, REDIS, SIZES, course_run
 from testbed.processes import ProcessError
+from testbed.site import connect
 
 PREFIX = "event"
 BUSES = (IN_PROCESS, REDIS, KAFKA)
@@ -86,7 +87,15 @@ def measure(sites, rounds, blocks, profile, advance):
         }
         for way in ways
     ]
-    return {"rows": rows, "profile": profiled}
+    return {"rows": rows, "profile": profiled, "stream": weigh(sites[REDIS])}
+
+
+def weigh(site):
+    """Return how many bytes an event is, and how many of Redis's memory it takes in a stream."""
+    with connect(site.bus_url) as client:
+        [(_id, fields)] = client.xrevrange(site.stream_key, count=1)
+        memory = client.memory_usage(site.stream_key, samples=0) / client.xlen(site.stream_key)
+    return {"bytes": sum(len(name) + len(value) for name, value in fields.items()), "memory": memory}
 
 
 def count_received(sites):
@@ -138,4 +147,9 @@ def tabulate(result):
         )
     header = ["bus", "sent by", "µs", "÷ inline", "÷ `XADD`", "SQL queries", "allocations"]
     shares = [[place, f"{share:.0%}"] for place, share in result["profile"]["shares"].items()]
-    return [("One event", header, rows), ("Where the time of an event on Redis goes", ["place", "share"], shares)]
+    stream = [["what an event holds", result["stream"]["bytes"]], ["memory in a stream", result["stream"]["memory"]]]
+    return [
+        ("One event", header, rows),
+        ("Where the time of an event on Redis goes", ["place", "share"], shares),
+        ("How large an event is on Redis", ["", "bytes"], stream),
+    ]

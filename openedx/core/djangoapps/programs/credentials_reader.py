@@ -202,7 +202,7 @@ class CertificateReader:
         elif response.status_code == 403:
             why = "there, the user CREDENTIALS_SERVICE_USERNAME has to be a superuser"
         elif 300 <= response.status_code < 400:
-            there = _strip_address(response.headers.get("Location", ""))
+            there = _strip_address(response.headers.get("Location", "nowhere"))
             why = f"CREDENTIALS_INTERNAL_SERVICE_URL leads to {_strip_address(self.url)}, which redirects to {there}"
         elif response.status_code < 300 or response.status_code == 404:
             why = "CREDENTIALS_INTERNAL_SERVICE_URL leads to something else"

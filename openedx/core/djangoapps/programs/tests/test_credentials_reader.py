@@ -285,6 +285,13 @@ class ReadingTests(ReaderTestCase):
         assert len(self.api.queries) < 100
         assert len(self.pages) == len(self.api.queries)
 
+    def test_a_link_behind_the_last_record_is_an_error(self):
+        self.answer(credential("learner"), link="?page=2")
+
+        message = self.read_failing(ListError)
+
+        assert message == "page 1: 1 of 1 records read, and there is no end to the pages"
+
     # Failures
 
     @ddt.data(
@@ -334,6 +341,15 @@ class ReadingTests(ReaderTestCase):
         assert self.logged("WARNING")[-1].endswith("; trying again in 16 s")
         assert "private" not in "".join(self.logs)
 
+    def test_a_later_page_that_fails_is_asked_for_again_and_nothing_else_is(self):
+        self.answer(credential("a"), link="?page=2", count=2)
+        self.answer(status=503)
+        self.answer(credential("b"), count=2)
+
+        assert len(self.read()) == 2
+
+        assert [query["page"] for query in self.api.queries] == ["1", "2", "2"]
+
     def test_gives_up_after_a_number_of_tries(self):
         self.answer(credential("private"), link=f"{self.url}?page=2", count=2)
         self.answer(body=requests.ConnectionError("https://credentials/?username=private"))
@@ -378,6 +394,7 @@ class ReadingTests(ReaderTestCase):
         (401, CredentialsError, "; it does not accept the LMS's token: compare JWT_AUTH, and the clocks"),
         (403, CredentialsError, "; there, the user CREDENTIALS_SERVICE_USERNAME has to be a superuser"),
         (204, CredentialsError, "; CREDENTIALS_INTERNAL_SERVICE_URL leads to something else"),
+        (299, CredentialsError, "; CREDENTIALS_INTERNAL_SERVICE_URL leads to something else"),
         (404, CredentialsError, "; CREDENTIALS_INTERNAL_SERVICE_URL leads to something else"),
     )
     @ddt.unpack
@@ -410,6 +427,15 @@ class ReadingTests(ReaderTestCase):
 
         assert len(self.api.queries) == 1
 
+    @ddt.data(300, 399)
+    def test_a_redirect_that_leads_nowhere(self, status):
+        self.answer(status=status)
+
+        assert self.read_failing(CredentialsError) == (
+            f"page 1: Credentials answered {status}; CREDENTIALS_INTERNAL_SERVICE_URL leads to "
+            f"{self.url}, which redirects to nowhere"
+        )
+
     @ddt.data(
         None,
         [],
@@ -422,6 +448,7 @@ class ReadingTests(ReaderTestCase):
         {"results": [], "next": None},
         {"count": None, "results": [], "next": None},
         {"count": "0", "results": [], "next": None},
+        {"count": 0.0, "results": [], "next": None},
         {"count": -1, "results": [], "next": None},
     )
     def test_an_answer_that_is_no_page_is_not_taken_for_one(self, body):
