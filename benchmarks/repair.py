@@ -19,6 +19,7 @@ class MeasuredRepairSite(RepairSite):
     """A site of some size, whose LMS is measured."""
 
     shell_module = "benchmarks.lms"
+    patience = 3600
 
 
 def measure(processes, directory, sizes, changed, rounds, advance):

