@@ -26,15 +26,15 @@ PARTS = {"one-event": event, "one-task": task, "fleet": fleet, "repair": repair}
 FULL = {
     "rounds": 7,
     "one-event": {"blocks": 10, "profile": 5},
-    "one-task": {"repeats": {1: 15, 10: 5, 100: 2}},
-    "fleet": {"processes": (1, 2, 4), "learners": 30},
+    "one-task": {"repeats": {1: 15, 10: 5, 100: 3}},
+    "fleet": {"processes": (1, 2, 4), "learners": 8, "blocks": 4},
     "repair": {"sizes": (1000, 10_000, 100_000), "changed": 500},
 }
 QUICK = {
-    "rounds": 3,
+    "rounds": 2,
     "one-event": {"blocks": 4, "profile": 1},
     "one-task": {"repeats": {1: 3, 10: 1, 100: 1}},
-    "fleet": {"processes": (1, 2), "learners": 6},
+    "fleet": {"processes": (1, 2), "learners": 6, "blocks": 1},
     "repair": {"sizes": (1000, 2000), "changed": 200},
 }
 

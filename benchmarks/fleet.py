@@ -9,7 +9,7 @@ from testbed.processes import ProcessError, wait_for
 MODES = (OFF, REDIS, KAFKA)
 
 
-def measure(sites, rounds, processes, learners, advance):
+def measure(sites, rounds, processes, learners, blocks, advance):
     """
     Measure.
 
@@ -17,7 +17,8 @@ def measure(sites, rounds, processes, learners, advance):
         sites (dict[str, Site]): as ``benchmarks.sites.start`` returns them.
         rounds (int): how many rounds.
         processes (tuple[int]): the numbers of processes of the workers.
-        learners (int): learners of a round for each process.
+        learners (int): learners of a block for each process.
+        blocks (int): blocks of learners for each worker and round.
         advance (callable): called after each round.
 
     Returns:
@@ -33,7 +34,7 @@ def measure(sites, rounds, processes, learners, advance):
     place = 0
 
     def run(mode, number):
-        """Have a worker award some learners' certificates; return how many it did in a second."""
+        """Have a worker award some learners' certificates; return the seconds from its first task to its last."""
         nonlocal place
         site, count = sites[mode], learners * number
         names = [f"fleet{n}" for n in range(place, place + count)]
@@ -46,19 +47,22 @@ def measure(sites, rounds, processes, learners, advance):
             alive=[workers[mode, number]],
         )
         times = [task["at"] for task in site.tasks() if task["state"] in ("started", "succeeded")]
-        return count / (max(times) - min(times))
+        return max(times) - min(times)
 
-    total = (rounds + 1) * learners * sum(processes) * len(MODES)
+    total = (rounds * blocks + 1) * learners * sum(processes) * len(MODES)
     sites[OFF].do("fill", prefix="fleet", count=total, course_run=course_run(1))
     make_known(sites[OFF], [f"fleet{number}" for number in range(total)])
     for mode, number in ways:
         run(mode, number)
-    speeds, done = {way: [] for way in ways}, 0
-    for mode, number in take_turns(ways, rounds):
-        speeds[mode, number].append(run(mode, number))
-        done += 1
-        if done % len(ways) == 0:
-            advance()
+    speeds = {way: [] for way in ways}
+    for _ in range(rounds):
+        for number in processes:
+            seconds = dict.fromkeys(MODES, 0)
+            for mode in take_turns(MODES, blocks):
+                seconds[mode] += run(mode, number)
+            for mode in MODES:
+                speeds[mode, number].append(blocks * learners * number / seconds[mode])
+        advance()
     for worker in workers.values():
         worker.stop()
     found = sum(credential["username"].startswith("fleet") for credential in sites[OFF].credentials.credentials())
