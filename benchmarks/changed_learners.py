@@ -11,6 +11,7 @@ alone, and pages of them by the id of the learner or of the certificate.
 import argparse
 import os
 import resource
+import signal
 import tempfile
 import time
 from contextlib import ExitStack
@@ -28,6 +29,7 @@ def main():
     parser.add_argument("--changed", type=int, default=1000, help="how many of them changed lately, 1,000 by default")
     parser.add_argument("--mariadb", action="store_true", help="on MariaDB, or MYSQL_URL's server; else on SQLite")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was made is removed
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         database = (

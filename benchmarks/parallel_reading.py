@@ -9,6 +9,7 @@ real site, with its Credentials elsewhere, may gain. ``--latency`` adds a wait t
 """
 
 import argparse
+import signal
 import sqlite3
 import tempfile
 import time
@@ -86,6 +87,7 @@ def main():
     parser.add_argument("--rows", type=int, default=120_000, help="program certificates, 120,000 by default")
     parser.add_argument("--latency", type=float, nargs="+", default=[0, 0.013], help="seconds a request, 0 and 0.013")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was made is removed
     with tempfile.TemporaryDirectory() as directory, Processes(directory) as processes:
         site, programs, urls = start(processes, Path(directory), options.rows)
         claims = {"preferred_username": "reader", "superuser": True, "administrator": True, "is_restricted": False}

@@ -56,6 +56,9 @@ print(times.count(0), times.count(1), int(peak) / 1024)
 class ScaleSite(RepairSite):
     """A large site, and what a consumer of its events has learnt."""
 
+    shell_module = "benchmarks.lms"
+    patience = 20 * PATIENCE
+
     def start_repair(self, *options):
         """Start the command for those who changed lately."""
         return self.start_command(*REPAIR, *options)
@@ -178,6 +181,17 @@ def test_connection_that_is_read_only(tmp_path):
         site.wait_for_events(site.changed)
         assert len(site.events()) == site.count_published() == site.changed
         assert site.known(site.events()) == site.expected
+
+
+def test_announcing_everything_needs_no_more_memory(tmp_path):
+    with running(tmp_path, 100_000, 500) as site:
+        little = site.do("republish", options={"usernames": ["learner1"]})
+        lists, sent = site.count_lists(), site.count_added()
+        much = site.do("republish", options={"all": True})
+
+        assert site.count_added() - sent == 100_000
+        assert site.count_lists() - lists == 100_000 / 20
+        assert much["peak"] - little["peak"] < 20, (little, much)
 
 
 def test_a_million_learners_need_no_more_memory(database):
