@@ -123,8 +123,7 @@ def _repair(figure, result):
         axes.set_xlabel("program certificates")
         axes.spines[["top", "right"]].set_visible(False)
     for axes in (left, middle, right):
-        axes.margins(y=0.15)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
     middle.legend(frameon=False)
 
 

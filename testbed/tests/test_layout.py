@@ -95,5 +95,6 @@ def test_the_readme_names_the_change_and_its_links_lead_somewhere():
         assert f"- `{path}`" in readme
     links = [link for link in re.findall(r"\]\(([^)]+)\)", readme) if not link.startswith("http")]
     assert len(links) > 5
+    headings = {line.lstrip("# ").lower().replace(" ", "-") for line in readme.splitlines() if line.startswith("#")}
     for link in links:
-        assert (ROOT / link).exists(), link
+        assert link[1:] in headings if link.startswith("#") else (ROOT / link).exists(), link
