@@ -126,7 +126,8 @@ def find_learners(usernames: Iterable[str]) -> dict[str, User]:
     names = list(dict.fromkeys(usernames))
     found = {}
     for start in range(0, len(names), LOOKUPS):
-        batch = names[start : start + LOOKUPS]
+        end = start + LOOKUPS
+        batch = names[start:end]
         users = User.objects.select_related("profile")
         found |= {user.username: user for user in users.filter(username__in=batch) if user.username in batch}
         lookups = [
