@@ -354,11 +354,17 @@ class FindLearnersTests(TestCase):
             return user
 
         with mock.patch.object(User, "from_db", from_another_db):
-            assert self.find("learner2", "nobody", "learner0", "learner1", queries=2) == [
+            assert self.find("learner2", "learner1", "nobody", "learner0", queries=2) == [
                 ("learner2", "Learner2", "Name 2"),
-                ("learner0", "learner0", "Name 0"),
                 ("learner1", "Learner1", "Name 1"),
+                ("learner0", "learner0", "Name 0"),
             ]
+
+    def test_nobody_else_is_read(self):
+        # A site may have millions.
+        with mock.patch.object(User, "from_db", side_effect=User.from_db) as from_db:
+            self.find("learner1", "nobody", queries=2)
+        assert from_db.call_count == 1
 
     def test_many(self):
         UserFactory(username="learner200")
