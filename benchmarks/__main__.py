@@ -17,11 +17,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import event, fleet, machine, plots, repair, report, sites, task
+from benchmarks import machine, plots, repair, report, sites
 from testbed.processes import ProcessError, Processes
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = {"one-event": event, "one-task": task, "fleet": fleet, "repair": repair}
 # Of each part, what it takes beside the sites: in full, and quickly.
 FULL = {
     "rounds": 7,
@@ -50,13 +49,13 @@ def measure(size, directory, processes, step):
         step (callable): says what is being done, and returns a function to call after each step of it.
 
     Returns:
-        dict: the result of each of ``PARTS``.
+        dict: the result of each of ``report.PARTS``.
     """
     rounds, results = size["rounds"], {}
     made = sites.start(processes, directory)
     for name in ("one-event", "one-task", "fleet"):
         advance = step(name, rounds)
-        results[name] = PARTS[name].measure(made, rounds=rounds, advance=advance, **size[name])
+        results[name] = report.PARTS[name].measure(made, rounds=rounds, advance=advance, **size[name])
     for process in list(reversed(processes.running)):
         process.stop()
         processes.forget(process)
@@ -108,9 +107,8 @@ def main():
         print("error: interrupted", file=sys.stderr)
         return 130
     shutil.rmtree(directory)
-    result["targets"] = [target for name, part in PARTS.items() for target in part.judge(result[name])]
-    tables = [table for name, part in PARTS.items() for table in part.tabulate(result[name])]
-    page = report.render(result, tables)
+    result["targets"] = report.judge(result)
+    page = report.render(result)
     written = RESULTS / "quick" if quick else RESULTS
     written.mkdir(parents=True, exist_ok=True)
     (written / "results.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

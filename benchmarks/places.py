@@ -4,16 +4,16 @@ Where the time of an event goes.
 
 import re
 
+CLIENT = "Redis client (redis-py, walrus)"
 # What a function belongs to, by its file; what is in none of them belongs to its caller.
 PLACES = {
     "the emitter (programs/events.py)": r"programs/events\.py",
     "turning it into Avro (openedx-events, fastavro)": r"openedx_events/event_bus/avro/|fastavro/",
     "signal, validation, metadata (openedx-events, Django)": r"openedx_events/|django/dispatch/",
     "log lines (logging)": r"logging/__init__\.py",
-    "Redis client (redis-py, walrus)": r"/redis/|walrus/",
+    CLIENT: r"/redis/|walrus/",
     "back end (edx-event-bus-redis)": r"edx_event_bus_redis/",
 }
-CLIENT = "Redis client (redis-py, walrus)"
 # Calls in which redis-py waits for the server.
 WAITING = re.compile(r"\b(recv|recv_into|sendall|select|poll|can_read)\b")
 SERVER = "sending to Redis, and waiting for it"

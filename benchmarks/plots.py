@@ -67,7 +67,7 @@ def _event(figure, result):
     _bars(left, event.BUSES, list(event.WAYS), value, WAY_COLORS)
     left.set_ylabel("µs")
     left.set_title("One event, for its caller")
-    names = {**event.WAYS, "emitter": "emitter", "bare": "send_event, built before", "raw": "XADD, same bytes"}
+    names = {**event.WAYS, "bare": "send_event, built before", "raw": "XADD, same bytes"}
     handles, labels = left.get_legend_handles_labels()
     figure.legend(
         handles, [names[label] for label in labels], loc="outside lower left", ncols=len(labels), frameon=False

@@ -2,6 +2,15 @@
 Writes what was measured: Markdown tables.
 """
 
+from benchmarks import event, fleet, repair, task
+
+PARTS = {"one-event": event, "one-task": task, "fleet": fleet, "repair": repair}
+
+
+def judge(result):
+    """Hold the results of all parts against their targets."""
+    return [target for name, part in PARTS.items() for target in part.judge(result[name])]
+
 
 def show(value):
     """
@@ -48,13 +57,12 @@ def targets_table(targets):
     return table(["what", "measured", "target", ""], rows)
 
 
-def render(result, tables):
+def render(result):
     """
     Render all that was measured.
 
     Args:
-        result (dict): the results.
-        tables (list): title, header and rows of each table.
+        result (dict): the results of all parts, and the targets.
 
     Returns:
         str: a Markdown page.
@@ -75,6 +83,7 @@ def render(result, tables):
         "",
         targets_table(result["targets"]),
     ]
-    for title, header, rows in tables:
-        lines += ["", f"## {title}", "", table(header, rows)]
+    for name, part in PARTS.items():
+        for title, header, rows in part.tabulate(result[name]):
+            lines += ["", f"## {title}", "", table(header, rows)]
     return "\n".join(lines) + "\n"

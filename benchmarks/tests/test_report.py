@@ -9,12 +9,11 @@ import statistics
 
 import pytest
 
-from benchmarks import event, fleet, repair, report, sites, task
+from benchmarks import event, fleet, repair, report, sites
 from benchmarks.rounds import summarize
 from testbed.tests.conftest import ROOT
 
 RESULTS = ROOT / "benchmarks/results"
-PARTS = {"one-event": event, "one-task": task, "fleet": fleet, "repair": repair}
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +44,8 @@ def test_a_target_that_is_missed_is_marked():
 
 def test_the_page_is_made_of_the_figures(result):
     """They were neither edited, nor held against other targets."""
-    targets = [target for name, part in PARTS.items() for target in part.judge(result[name])]
-    tables = [table for name, part in PARTS.items() for table in part.tabulate(result[name])]
-    assert result["targets"] == targets
-    assert (RESULTS / "README.md").read_text(encoding="utf-8") == report.render(result, tables)
+    assert result["targets"] == report.judge(result)
+    assert (RESULTS / "README.md").read_text(encoding="utf-8") == report.render(result)
 
 
 def test_it_is_a_full_run_and_has_its_plots(result):
@@ -57,7 +54,7 @@ def test_it_is_a_full_run_and_has_its_plots(result):
     for row in result["one-event"]["rows"]:
         assert len(row["microseconds"]["values"]) == result["rounds"]
     assert {row["certificates"] for row in result["repair"]["rows"]} == {1000, 10_000, 100_000}
-    for name in PARTS:
+    for name in report.PARTS:
         assert (RESULTS / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (RESULTS / f"{name}.svg").read_text(encoding="utf-8")
 
@@ -70,7 +67,7 @@ def test_the_readme_shows_what_was_measured():
     assert len(rows) > 5
     for row in rows:
         assert row in measured, row
-    for name in PARTS:
+    for name in report.PARTS:
         assert f"benchmarks/results/{name}.png" in costs
 
 
