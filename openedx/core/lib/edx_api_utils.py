@@ -9,9 +9,17 @@ from urllib.parse import urljoin
 log = logging.getLogger(__name__)
 
 
-def get_api_data(api_config, resource, api_client, base_api_url, querystring=None, raise_on_error=False):
+def get_api_data(
+    api_config,
+    resource,
+    api_client,
+    base_api_url,
+    querystring=None,
+    traverse_pagination=True,
+    raise_on_error=False,
+):
     """
-    Read all pages of a resource.
+    Read a resource. As in the platform, the requests have no time-out, and a page without results counts as empty.
 
     Args:
         api_config (ConfigurationModel): the service's configuration; nothing is read while it is disabled.
@@ -19,10 +27,11 @@ def get_api_data(api_config, resource, api_client, base_api_url, querystring=Non
         api_client (requests.Session): an authenticated session.
         base_api_url (str): the API's root.
         querystring (dict): query parameters.
+        traverse_pagination (bool): read all pages, until one has no ``next``.
         raise_on_error (bool): pass errors on, instead of logging them and returning nothing.
 
     Returns:
-        list[dict]: the items of all pages.
+        list[dict]: the items of all pages; the first page as it came (dict) without ``traverse_pagination``.
 
     Raises:
         Exception: what went wrong, if ``raise_on_error``.
@@ -30,20 +39,25 @@ def get_api_data(api_config, resource, api_client, base_api_url, querystring=Non
     if not api_config.enabled:
         log.warning(f"{api_config.API_NAME} configuration is disabled.")
         return []
-    results = []
+    url, querystring = urljoin(f"{base_api_url}/", f"{resource}/"), querystring or {}
     try:
-        page = 1
-        while page:
-            response = api_client.get(
-                urljoin(f"{base_api_url}/", f"{resource}/"), params={**(querystring or {}), "page": page}
-            )
-            response.raise_for_status()
-            data = response.json()
-            results += data["results"]
-            page = page + 1 if data.get("next") else None
+        page = _get_page(api_client, url, querystring)
+        if not traverse_pagination:
+            return page
+        results, number = page.get("results", []), 1
+        while page.get("next"):
+            number += 1
+            page = _get_page(api_client, url, {**querystring, "page": number})
+            results += page.get("results", [])
     except Exception:  # pylint: disable=broad-except
         log.exception(f"Failed to retrieve data from the {api_config.API_NAME} API.")
         if raise_on_error:
             raise
         return []
     return results
+
+
+def _get_page(api_client, url, querystring):
+    response = api_client.get(url, params=querystring)
+    response.raise_for_status()
+    return response.json()

@@ -30,16 +30,22 @@ def get_catalog_api_client(user):
     return session
 
 
-def get_programs(site):
+def get_programs(site=None, uuid=None):
     """
-    List a site's programs.
+    Find a site's programs, or one program.
 
     Args:
         site (Site): the site.
+        uuid (str): the program.
 
     Returns:
-        list[dict]: the programs; empty if the site has no catalog.
+        list[dict]: the site's programs, empty if it has no catalog. With ``uuid`` that program (dict), or None.
     """
+    if uuid:
+        program = cache.get(PROGRAM_CACHE_KEY_TPL.format(uuid=uuid))
+        if not program:
+            log.warning(f"Failed to get program {uuid} from the cache.")
+        return program
     configuration = getattr(site, "configuration", None)
     if not (configuration and configuration.get_value("COURSE_CATALOG_API_URL")):
         return []

@@ -1,5 +1,5 @@
-# The slice, with the change in it: the import of programs.events, the two calls of its functions, and what
-# award_program_certificate() and revoke_program_certificate() return.
+# The slice, with the change in it: the import of programs.events, the two calls of its functions, what
+# award_program_certificate() and revoke_program_certificate() return, select_related("profile"), and the last task.
 """
 Celery tasks that keep the Credentials service informed of what learners have earned.
 """
@@ -259,8 +259,9 @@ def award_program_certificates(self, username):
         error = "Task award_program_certificates cannot be executed: the use of Credentials is disabled"
         LOGGER.warning(error)
         raise MaxRetriesExceededError(error)
-    student = User.objects.filter(username=username).first()
-    if not student:
+    try:
+        student = User.objects.select_related("profile").get(username=username)
+    except User.DoesNotExist:
         LOGGER.warning("Task award_program_certificates was called with a username that is unknown")
         return
     excluded = configuration_helpers.get_value("programs_without_certificates", [])
@@ -342,8 +343,9 @@ def revoke_program_certificates(self, username, course_key):
         error = "Task revoke_program_certificates cannot be executed: the use of Credentials is disabled"
         LOGGER.warning(error)
         raise MaxRetriesExceededError(error)
-    student = User.objects.filter(username=username).first()
-    if not student:
+    try:
+        student = User.objects.select_related("profile").get(username=username)
+    except User.DoesNotExist:
         LOGGER.warning("Task revoke_program_certificates was called with a username that is unknown")
         return
 
@@ -401,8 +403,9 @@ def award_course_certificate(self, username, course_run_key):
         error = "Task award_course_certificate cannot be executed: the use of Credentials is disabled"
         LOGGER.warning(error)
         raise MaxRetriesExceededError(error)
-    user = User.objects.filter(username=username).first()
-    if not user:
+    try:
+        user = User.objects.get(username=username)
+    except User.DoesNotExist:
         LOGGER.warning("Task award_course_certificate was called with a username that is unknown")
         return
 
@@ -492,3 +495,34 @@ def update_certificate_available_date_on_course_update(self, course_key):
         elif course_overview.certificates_display_behavior == CertificatesDisplayBehaviors.END:
             date = str(course_overview.end)
     update_credentials_course_certificate_configuration_available_date.delay(str(course_key), date)
+
+
+@shared_task(**TASK_OPTIONS, acks_late=True, reject_on_worker_lost=True)
+def republish_program_certificates(self, user_id, named=False):
+    """
+    Send the events of a learner's program certificates again, as Credentials has them now.
+
+    Args:
+        user_id (int): the learner.
+        named (bool): an operator named the learner: include certificates that are older than the account.
+
+    Returns:
+        dict[str, int]: how many certificates are ``awarded``, ``revoked``, ``skipped`` and ``failed``.
+
+    Raises:
+        Exception: Credentials could not be read; Celery tries again.
+    """
+    from openedx.core.djangoapps.programs.republish import republish, wait_for_producer
+
+    if not is_credentials_enabled():
+        error = "Task republish_program_certificates cannot be executed: the use of Credentials is disabled"
+        LOGGER.warning(error)
+        raise MaxRetriesExceededError(error)
+    user = User.objects.select_related("profile").filter(id=user_id).first()
+    if not user:
+        LOGGER.warning(f"Task republish_program_certificates was called with user id {user_id}, which does not exist")
+        return {}
+    counts = republish(user, named)
+    if not self.request.called_directly:
+        wait_for_producer(5)
+    return counts

@@ -3,26 +3,27 @@ Tests of the events about program certificates: the emitter, and its callers in 
 """
 
 import io
-import logging
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from unittest import mock
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import ddt
+import pytest
 import requests
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.db import connection
 from django.test import TestCase, override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
 from common.djangoapps.student.tests.factories import UserFactory
 from openedx.core.djangoapps.credentials.tests.mixins import CredentialsApiConfigMixin
-from openedx.core.djangoapps.programs import tasks
-from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
+from openedx.core.djangoapps.programs import events, tasks
 from openedx.core.djangolib.testing.utils import skip_unless_lms
 
 User = get_user_model()
@@ -32,18 +33,23 @@ TASKS_MODULE = "openedx.core.djangoapps.programs.tasks"
 PROGRAM_UUID = "1b0b6f3c-5a0e-4f3a-9d7e-0c2f6a5d0001"
 OTHER_PROGRAM_UUID = "1b0b6f3c-5a0e-4f3a-9d7e-0c2f6a5d0002"
 COURSE_KEY = "course-v1:edX+DemoX+2026"
+TIME = datetime(2026, 11, 23, 12, 30, 15, 250, tzinfo=UTC)
 
-AWARDED = (emit_program_certificate_awarded, PROGRAM_CERTIFICATE_AWARDED, "awarded")
-REVOKED = (emit_program_certificate_revoked, PROGRAM_CERTIFICATE_REVOKED, "revoked")
+AWARDED = (events.emit_program_certificate_awarded, PROGRAM_CERTIFICATE_AWARDED, "awarded")
+REVOKED = (events.emit_program_certificate_revoked, PROGRAM_CERTIFICATE_REVOKED, "revoked")
 
 
-def broken_event(signal, error):
-    """
-    Have the emitter fail to send an event: its name for the signal is replaced, as others may send the same.
-    """
-    name = f"PROGRAM_CERTIFICATE_{signal.event_type.split('.')[-2].upper()}"
-    broken = mock.Mock(event_type=signal.event_type, **{"send_event.side_effect": error})
-    return mock.patch(f"{EVENTS_MODULE}.{name}", new=broken)
+def broken_event(status, error):
+    """Have the emitter fail to send an event, and nobody else."""
+    broken = mock.Mock(**{"send_event.side_effect": error})
+    return mock.patch.dict(f"{EVENTS_MODULE}.EVENTS", {status: broken})
+
+
+def accepted(elapsed=0):
+    """Make the response of a Credentials that has stored a change, after some seconds."""
+    response = requests.Response()
+    response.status_code, response.elapsed = 201, timedelta(seconds=elapsed)
+    return response
 
 
 class EventsTestCase(TestCase):
@@ -76,103 +82,76 @@ class EventsTestCase(TestCase):
 @skip_unless_lms
 @ddt.ddt
 class EmitterTests(EventsTestCase):
-    """What the two functions send, and how they fail."""
+    """What the emitter sends, and how it fails."""
 
     @ddt.data(AWARDED, REVOKED)
     @ddt.unpack
     def test_event(self, emit, signal, status):
-        time = datetime(2026, 11, 23, 12, 30, 15, 250, tzinfo=UTC)
-
-        assert emit(self.user, PROGRAM_UUID, time=time) is True
-
-        assert len(self.events) == 1
-        sent_signal, metadata, certificate = self.events[0]
-        assert sent_signal is signal
-        assert metadata.event_type == f"org.openedx.learning.program.certificate.{status}.v1"
-        assert metadata.time == time
-        assert certificate == ProgramCertificateData(
-            user=UserData(
-                pii=UserPersonalData(username="learner", email="learner@example.com", name="Ada Lovelace"),
-                id=self.user.id,
-                is_active=True,
-            ),
-            program=ProgramData(uuid=PROGRAM_UUID, title="", program_type=""),
-            uuid="",
-            status=status,
-            url="",
-        )
-
-    @ddt.data(emit_program_certificate_awarded, emit_program_certificate_revoked)
-    def test_time_defaults_to_now(self, emit):
         before = datetime.now(UTC)
+        assert emit(self.user, PROGRAM_UUID, accepted(elapsed=30)) is True
+        after = datetime.now(UTC)
+        # The same certificate, as it was read from Credentials.
+        local_time = TIME.astimezone(timezone(timedelta(hours=5)))
+        assert events.emit_program_certificate(self.user, PROGRAM_UUID, status, local_time) is True
 
-        emit(self.user, PROGRAM_UUID)
-
-        assert before <= self.events[0][1].time <= datetime.now(UTC)
+        assert len(self.events) == 2
+        request_time = self.events[0][1].time
+        assert before <= request_time + timedelta(seconds=30) <= after
+        assert self.events[1][1].time == TIME
+        for sent_signal, metadata, certificate in self.events:
+            assert sent_signal is signal
+            assert metadata.event_type == f"org.openedx.learning.program.certificate.{status}.v1"
+            assert metadata.time.tzinfo is UTC
+            assert certificate == ProgramCertificateData(
+                user=UserData(
+                    pii=UserPersonalData(username="learner", email="learner@example.com", name="Ada Lovelace"),
+                    id=self.user.id,
+                    is_active=True,
+                ),
+                program=ProgramData(uuid=PROGRAM_UUID, title="", program_type=""),
+                uuid="",
+                status=status,
+                url="",
+            )
 
     @ddt.data((PROGRAM_UUID, PROGRAM_UUID), (UUID(PROGRAM_UUID), PROGRAM_UUID), (7, "7"))
     @ddt.unpack
     def test_program_uuid_is_text(self, program_uuid, expected):
-        emit_program_certificate_awarded(self.user, program_uuid)
+        events.emit_program_certificate(self.user, program_uuid, "awarded", TIME)
 
         assert self.events[0][2].program.uuid == expected
 
-    def test_learner_without_profile(self):
-        self.user.profile.delete()
-        user = User.objects.get(id=self.user.id)
+    @ddt.data((None, ""), ("Ada", "Ada"))
+    @ddt.unpack
+    def test_no_name_is_empty(self, name, expected):
+        # The column takes no None, but a profile that is not saved may have one.
+        self.user.profile.name = name
 
-        assert emit_program_certificate_awarded(user, PROGRAM_UUID) is True
+        assert events.emit_program_certificate(self.user, PROGRAM_UUID, "awarded", TIME) is True
 
-        assert self.events[0][2].user.pii.name == ""
-
-    def test_profile_without_a_name(self):
-        # The column takes no None, but a profile that is not saved yet, or a receiver's, may have one.
-        self.user.profile.name = None
-
-        assert emit_program_certificate_awarded(self.user, PROGRAM_UUID) is True
-
-        assert self.events[0][2].user.pii.name == ""
+        assert self.events[0][2].user.pii.name == expected
 
     @ddt.data(True, False)
-    def test_queries_do_not_grow_with_programs(self, has_profile):
+    def test_no_query(self, has_profile):
         if not has_profile:
             self.user.profile.delete()
-        user = User.objects.get(id=self.user.id)
+        user = User.objects.select_related("profile").get(id=self.user.id)
 
-        with self.assertNumQueries(1):
-            for number in range(5):
-                emit_program_certificate_awarded(user, number)
+        with self.assertNumQueries(0):
+            assert events.emit_program_certificate(user, PROGRAM_UUID, "awarded", TIME) is True
 
-    @ddt.data(*[(emit, signal, debug) for emit, signal, _status in (AWARDED, REVOKED) for debug in (True, False)])
+        assert self.events[0][2].user.pii.name == ("Ada Lovelace" if has_profile else "")
+
+    @ddt.data(*[(signal, status, debug) for _emit, signal, status in (AWARDED, REVOKED) for debug in (True, False)])
     @ddt.unpack
-    def test_receiver_that_raises(self, emit, signal, debug):
-        # With DEBUG, send_event() raises what a receiver raised; without, it returns it.
+    def test_receiver_that_raises(self, signal, status, debug):
         def fail(**kwargs):
             raise ValueError("learner@example.com")
 
         self.connect(signal, fail)
+        # With DEBUG, send_event() raises what a receiver raised. Without, it returns it, and Django has logged it.
         with override_settings(DEBUG=debug):
-            self.assert_reports_failure(emit, signal, "ValueError")
-
-    @ddt.data(AWARDED[:2], REVOKED[:2])
-    @ddt.unpack
-    def test_send_event_that_raises(self, emit, signal):
-        with broken_event(signal, ConnectionError("learner is unreachable")):
-            self.assert_reports_failure(emit, signal, "ConnectionError")
-
-    def assert_reports_failure(self, emit, signal, *errors):
-        """Each failure is returned, recorded and logged in one line, without personal data."""
-        recorded = []
-        with mock.patch(f"{EVENTS_MODULE}.record_exception", side_effect=lambda: recorded.append(sys.exc_info()[0])):
-            with self.assertLogs(EVENTS_MODULE) as logs:
-                assert emit(self.user, PROGRAM_UUID) is False
-
-        assert [error.__name__ for error in recorded] == list(errors)
-        assert {(record.levelname, record.exc_info) for record in logs.records} == {("ERROR", None)}
-        assert [record.getMessage() for record in logs.records] == [
-            f"Failed to send {signal.event_type} for user {self.user.id} in program {PROGRAM_UUID}: {error}"
-            for error in errors
-        ]
+            self.assert_reports_failure(status, "ValueError", recorded=debug)
 
     def test_every_receiver_that_raises_is_reported(self):
         def fail(**kwargs):
@@ -184,68 +163,98 @@ class EmitterTests(EventsTestCase):
         self.connect(PROGRAM_CERTIFICATE_AWARDED, fail)
         self.connect(PROGRAM_CERTIFICATE_AWARDED, fail_too)
 
-        self.assert_reports_failure(*AWARDED[:2], "ValueError", "KeyError")
+        self.assert_reports_failure("awarded", "ValueError", "KeyError", recorded=False)
+
+    @ddt.data("awarded", "revoked")
+    def test_send_event_that_raises(self, status):
+        with broken_event(status, ConnectionError("learner is unreachable")):
+            self.assert_reports_failure(status, "ConnectionError", recorded=True)
+
+    def assert_reports_failure(self, status, *errors, recorded):
+        """Each failure is logged in one line without personal data, and recorded unless Django has done so."""
+        seen = []
+        with mock.patch(f"{EVENTS_MODULE}.record_exception", side_effect=lambda: seen.append(sys.exc_info()[0])):
+            with self.assertLogs(EVENTS_MODULE) as logs:
+                assert events.emit_program_certificate(self.user, PROGRAM_UUID, status, TIME) is False
+
+        assert [error.__name__ for error in seen] == (list(errors) if recorded else [])
+        assert {(record.levelname, record.exc_info) for record in logs.records} == {("ERROR", None)}
+        event_type = f"org.openedx.learning.program.certificate.{status}.v1"
+        assert [record.getMessage() for record in logs.records] == [
+            f"Failed to send {event_type} for user {self.user.id} in program {PROGRAM_UUID}: {error}"
+            for error in errors
+        ]
 
     @ddt.data("record_exception", "LOGGER")
     def test_monitoring_or_logging_that_raises_does_not_stop_the_other(self, broken):
-        names = {"record_exception", "LOGGER"}
-        patched = {name: mock.patch(f"{EVENTS_MODULE}.{name}") for name in names}
-        mocks = {name: patcher.start() for name, patcher in patched.items()}
-        for patcher in patched.values():
-            self.addCleanup(patcher.stop)
-        works = {"record_exception": mocks["record_exception"], "LOGGER": mocks["LOGGER"].error}
-        works[broken].side_effect = RuntimeError
-
-        with broken_event(PROGRAM_CERTIFICATE_AWARDED, ConnectionError):
-            assert emit_program_certificate_awarded(self.user, PROGRAM_UUID) is False
+        with (
+            mock.patch(f"{EVENTS_MODULE}.record_exception") as record,
+            mock.patch(f"{EVENTS_MODULE}.LOGGER") as logger,
+            broken_event("awarded", ConnectionError),
+        ):
+            works = {"record_exception": record, "LOGGER": logger.error}
+            works[broken].side_effect = RuntimeError
+            assert events.emit_program_certificate_awarded(self.user, PROGRAM_UUID, accepted()) is False
 
         assert {name: work.call_count for name, work in works.items()} == {"record_exception": 1, "LOGGER": 1}
 
     @ddt.data(lambda: None, lambda: SimpleLazyObject(lambda: User.objects.get(id=0)), object)
     def test_a_user_that_fails_leaves_a_line_with_the_program(self, make_user):
         with self.assertLogs(EVENTS_MODULE) as logs:
-            assert emit_program_certificate_awarded(make_user(), PROGRAM_UUID) is False
+            assert events.emit_program_certificate_awarded(make_user(), PROGRAM_UUID, accepted()) is False
 
         assert len(logs.records) == 1
         assert f"for user unknown in program {PROGRAM_UUID}: " in logs.records[0].getMessage()
         assert not self.events
 
-    # What Credentials answered
+    def test_a_program_that_fails_leaves_a_line_with_the_user(self):
+        class Broken:
+            def __str__(self):
+                raise ValueError("learner@example.com")
 
-    @ddt.data(*[(emit, signal, answer) for emit, signal, _status in (AWARDED, REVOKED) for answer in (201, 200, 301)])
+        with self.assertLogs(EVENTS_MODULE) as logs:
+            assert events.emit_program_certificate_awarded(self.user, Broken(), accepted()) is False
+
+        assert f"for user {self.user.id} in program unknown: ValueError" in logs.records[0].getMessage()
+
+    @ddt.data((TIME.replace(tzinfo=None), "awarded", "ValueError"), (TIME, "unknown", "KeyError"))
     @ddt.unpack
-    def test_only_what_credentials_has_accepted_is_announced(self, emit, signal, answer):
-        response = requests.Response()
-        response.status_code = answer
-        response._content = b'{"username": "learner"}'  # pylint: disable=protected-access
+    def test_arguments_that_are_invalid(self, time, status, error):
         with self.assertLogs(EVENTS_MODULE) as logs:
-            logging.getLogger(EVENTS_MODULE).info("Starting")
-            assert emit(self.user, PROGRAM_UUID, response) is (answer == 201)
+            assert events.emit_program_certificate(self.user, PROGRAM_UUID, status, time) is False
 
-        assert self.sent == ([(signal, PROGRAM_UUID)] if answer == 201 else [])
-        errors = [record.getMessage() for record in logs.records if record.levelname == "ERROR"]
-        assert len(errors) == (answer != 201)
-        for error in errors:
-            assert error.startswith(
-                f"Not sending {signal.event_type} for user {self.user.id} in program {PROGRAM_UUID}: "
-            )
-            assert f"the answer was {answer} instead of 201" in error
-            assert "CREDENTIALS_INTERNAL_SERVICE_URL" in error
-
-    @ddt.data(None, mock.MagicMock(), {"username": "learner@example.com"}, mock.Mock(spec=[]))
-    def test_an_answer_that_is_no_response_is_no_acceptance(self, response):
-        with self.assertLogs(EVENTS_MODULE) as logs:
-            assert emit_program_certificate_awarded(self.user, PROGRAM_UUID, response) is False
-
+        assert logs.records[0].getMessage().endswith(f": {error}")
         assert not self.events
-        assert len(logs.records) == 1
-        assert "learner" not in logs.records[0].getMessage()
 
-    def test_a_helper_that_returns_nothing_does_not_go_unnoticed(self):
-        with self.assertLogs(EVENTS_MODULE) as logs:
-            emit_program_certificate_awarded(self.user, PROGRAM_UUID, None)
+    def test_the_end_of_the_process_is_not_held_up(self):
+        with broken_event("awarded", SystemExit), pytest.raises(SystemExit):
+            events.emit_program_certificate_awarded(self.user, PROGRAM_UUID, accepted())
 
-        assert "the answer was NoneType instead of 201" in logs.records[0].getMessage()
+    @ddt.data(
+        (200, "200 instead of 201"),
+        (301, "301 instead of 201"),
+        (None, "NoneType instead of 201"),
+        ({"username": "learner@example.com"}, "dict instead of 201"),
+        (mock.MagicMock(), "instead of 201"),
+        (mock.Mock(spec=[]), "Mock instead of 201"),
+        # A mock that is accepted has no time that could be subtracted.
+        (mock.Mock(status_code=201), "TypeError"),
+        (mock.MagicMock(status_code=201), "TypeError"),
+    )
+    @ddt.unpack
+    def test_what_credentials_has_not_accepted_is_not_published(self, response, problem):
+        if isinstance(response, int):
+            status_code, response = response, accepted()
+            response.status_code = status_code
+        for emit, signal, _status in (AWARDED, REVOKED):
+            with self.assertLogs(EVENTS_MODULE) as logs:
+                assert emit(self.user, PROGRAM_UUID, response) is False
+
+            [message] = [record.getMessage() for record in logs.records]
+            assert f"{signal.event_type} for user {self.user.id} in program {PROGRAM_UUID}: " in message
+            assert problem in message
+            assert "learner" not in message
+        assert not self.events
 
 
 @skip_unless_lms
@@ -260,13 +269,17 @@ class ConfigurationTests(TestCase):
 
 
 class TaskTestCase(CredentialsApiConfigMixin, EventsTestCase):
-    """Runs a task with a Credentials service that is played by mocks."""
+    """Runs the tasks for a learner who has completed two programs, with a Credentials that mocks play."""
 
     def setUp(self):
         super().setUp()
         self.create_credentials_config()
         UserFactory(username=settings.CREDENTIALS_SERVICE_USERNAME)
         self.patch("get_credentials_api_client")
+        self.patch("get_completed_programs", return_value={PROGRAM_UUID: None, OTHER_PROGRAM_UUID: None})
+        programs = [{"uuid": PROGRAM_UUID}, {"uuid": OTHER_PROGRAM_UUID}]
+        self.patch("get_inverted_programs", return_value={COURSE_KEY: programs})
+        self.certified = self.patch("get_certified_programs")
 
     def patch(self, name, **kwargs):
         """Patch a name of ``programs.tasks`` until the end of the test."""
@@ -274,140 +287,88 @@ class TaskTestCase(CredentialsApiConfigMixin, EventsTestCase):
         self.addCleanup(patcher.stop)
         return patcher.start()
 
-    def patch_helper(self, name):
-        """Patch a helper of ``programs.tasks``: Credentials accepts all."""
-        return self.patch(name, return_value=mock.Mock(status_code=201))
+    def patch_helper(self, status):
+        """Patch the helper that leads to a status: Credentials accepts everything."""
+        name = "award_program_certificate" if status == "awarded" else "revoke_program_certificate"
+        return self.patch(name, return_value=accepted())
 
-    @staticmethod
-    def http_error(status_code):
-        """Return what ``raise_for_status()`` raises."""
-        return requests.HTTPError(response=mock.Mock(status_code=status_code))
-
-
-@skip_unless_lms
-@ddt.ddt
-class AwardTaskTests(TaskTestCase):
-    """``award_program_certificates`` announces what it has awarded, and nothing else."""
-
-    def setUp(self):
-        super().setUp()
-        self.patch("get_completed_programs", return_value={PROGRAM_UUID: None, OTHER_PROGRAM_UUID: None})
-        self.certified = self.patch("get_certified_programs", return_value=[])
-        self.award = self.patch_helper("award_program_certificate")
-
-    def run_task(self):
-        """Run the task and its retries."""
-        tasks.award_program_certificates.delay(self.user.username).get()
-
-    def test_one_event_a_program(self):
-        self.run_task()
-
-        assert self.sent == [
-            (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_UUID),
-            (PROGRAM_CERTIFICATE_AWARDED, OTHER_PROGRAM_UUID),
-        ]
-
-    def test_no_event_for_what_is_certified_already(self):
-        self.certified.return_value = [PROGRAM_UUID]
-
-        self.run_task()
-
-        assert self.sent == [(PROGRAM_CERTIFICATE_AWARDED, OTHER_PROGRAM_UUID)]
-
-    @ddt.data(400, 403, 404, 500, 503)
-    def test_no_event_for_what_credentials_refused(self, status_code):
-        self.award.side_effect = [self.http_error(status_code), mock.DEFAULT]
-
-        self.run_task()
-
-        assert self.sent == [(PROGRAM_CERTIFICATE_AWARDED, OTHER_PROGRAM_UUID)]
-
-    def test_event_after_the_retry_that_succeeds(self):
-        self.certified.side_effect = [[], [PROGRAM_UUID]]
-        self.award.side_effect = [mock.DEFAULT, ConnectionError("boom"), mock.DEFAULT]
-
-        self.run_task()
-
-        assert self.sent == [
-            (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_UUID),
-            (PROGRAM_CERTIFICATE_AWARDED, OTHER_PROGRAM_UUID),
-        ]
-
-    @ddt.data(True, False)
-    def test_broken_event_fails_no_award(self, debug):
-        with broken_event(PROGRAM_CERTIFICATE_AWARDED, ConnectionError):
-            with override_settings(DEBUG=debug):
-                self.run_task()
-
-        assert [call.args[2] for call in self.award.call_args_list] == [PROGRAM_UUID, OTHER_PROGRAM_UUID]
-        assert not self.events
-
-    def test_learner_without_profile(self):
-        self.user.profile.delete()
-
-        self.run_task()
-
-        assert self.award.call_count == len(self.events) == 2
+    def run_task(self, status, *done):
+        """Run the task that leads to a status, and its retries. Credentials has it already for some programs."""
+        if status == "awarded":
+            self.certified.side_effect = done or [[]]
+            tasks.award_program_certificates.delay(self.user.username).get()
+        else:
+            both = {PROGRAM_UUID, OTHER_PROGRAM_UUID}
+            self.certified.side_effect = [sorted(both - set(uuids)) for uuids in done or [[]]]
+            tasks.revoke_program_certificates.delay(self.user.username, COURSE_KEY).get()
 
 
 @skip_unless_lms
 @ddt.ddt
-class RevokeTaskTests(TaskTestCase):
-    """``revoke_program_certificates`` announces what it has revoked, and nothing else."""
+class TaskTests(TaskTestCase):
+    """The tasks publish what Credentials has accepted, and nothing else."""
 
-    def setUp(self):
-        super().setUp()
-        programs = [{"uuid": OTHER_PROGRAM_UUID}, {"uuid": PROGRAM_UUID}]
-        self.patch("get_inverted_programs", return_value={COURSE_KEY: programs})
-        self.certified = self.patch("get_certified_programs", return_value=[PROGRAM_UUID, OTHER_PROGRAM_UUID])
-        self.revoke = self.patch_helper("revoke_program_certificate")
+    @ddt.data(AWARDED[1:], REVOKED[1:])
+    @ddt.unpack
+    def test_one_event_a_program(self, signal, status):
+        self.patch_helper(status)
 
-    def run_task(self):
-        """Run the task and its retries."""
-        tasks.revoke_program_certificates.delay(self.user.username, COURSE_KEY).get()
+        self.run_task(status)
 
-    def test_one_event_a_program(self):
-        self.run_task()
+        assert self.sent == [(signal, PROGRAM_UUID), (signal, OTHER_PROGRAM_UUID)]
 
-        assert self.sent == [
-            (PROGRAM_CERTIFICATE_REVOKED, OTHER_PROGRAM_UUID),
-            (PROGRAM_CERTIFICATE_REVOKED, PROGRAM_UUID),
-        ]
+    @ddt.data(AWARDED[1:], REVOKED[1:])
+    @ddt.unpack
+    def test_no_event_for_what_credentials_has_already(self, signal, status):
+        self.patch_helper(status)
 
-    def test_no_event_for_what_was_not_certified(self):
-        self.certified.return_value = [PROGRAM_UUID]
+        self.run_task(status, [PROGRAM_UUID])
 
-        self.run_task()
+        assert self.sent == [(signal, OTHER_PROGRAM_UUID)]
 
-        assert self.sent == [(PROGRAM_CERTIFICATE_REVOKED, PROGRAM_UUID)]
+    @ddt.data(*[(*case[1:], status_code) for case in (AWARDED, REVOKED) for status_code in (400, 403, 404, 500, 503)])
+    @ddt.unpack
+    def test_no_event_for_what_credentials_refused(self, signal, status, status_code):
+        helper = self.patch_helper(status)
+        helper.side_effect = [requests.HTTPError(response=mock.Mock(status_code=status_code)), mock.DEFAULT]
 
-    @ddt.data(400, 403, 404, 500, 503)
-    def test_no_event_for_what_credentials_refused(self, status_code):
-        self.revoke.side_effect = [self.http_error(status_code), mock.DEFAULT]
+        self.run_task(status)
 
-        self.run_task()
+        assert self.sent == [(signal, OTHER_PROGRAM_UUID)]
 
-        assert self.sent == [(PROGRAM_CERTIFICATE_REVOKED, PROGRAM_UUID)]
+    @ddt.data(AWARDED[1:], REVOKED[1:])
+    @ddt.unpack
+    def test_event_after_the_retry_that_succeeds(self, signal, status):
+        self.patch_helper(status).side_effect = [mock.DEFAULT, ConnectionError("boom"), mock.DEFAULT]
 
-    def test_event_after_the_retry_that_succeeds(self):
-        self.certified.side_effect = [[PROGRAM_UUID, OTHER_PROGRAM_UUID], [PROGRAM_UUID]]
-        self.revoke.side_effect = [mock.DEFAULT, ConnectionError("boom"), mock.DEFAULT]
+        self.run_task(status, [], [PROGRAM_UUID])
 
-        self.run_task()
+        assert self.sent == [(signal, PROGRAM_UUID), (signal, OTHER_PROGRAM_UUID)]
 
-        assert self.sent == [
-            (PROGRAM_CERTIFICATE_REVOKED, OTHER_PROGRAM_UUID),
-            (PROGRAM_CERTIFICATE_REVOKED, PROGRAM_UUID),
-        ]
+    @ddt.data(*[(status, debug) for status in ("awarded", "revoked") for debug in (True, False)])
+    @ddt.unpack
+    def test_broken_event_repeats_no_request(self, status, debug):
+        helper = self.patch_helper(status)
+        with broken_event(status, ConnectionError), override_settings(DEBUG=debug):
+            self.run_task(status)
 
-    @ddt.data(True, False)
-    def test_broken_event_fails_no_revocation(self, debug):
-        with broken_event(PROGRAM_CERTIFICATE_REVOKED, ConnectionError):
-            with override_settings(DEBUG=debug):
-                self.run_task()
-
-        assert [call.args[2] for call in self.revoke.call_args_list] == [OTHER_PROGRAM_UUID, PROGRAM_UUID]
+        assert [call.args[2] for call in helper.call_args_list] == [PROGRAM_UUID, OTHER_PROGRAM_UUID]
         assert not self.events
+
+    @ddt.data(*[(status, has_profile) for status in ("awarded", "revoked") for has_profile in (True, False)])
+    @ddt.unpack
+    def test_events_need_no_query(self, status, has_profile):
+        if not has_profile:
+            self.user.profile.delete()
+        self.patch_helper(status)
+        with CaptureQueriesContext(connection) as with_events:
+            self.run_task(status)
+        self.patch(f"emit_program_certificate_{status}")
+        with CaptureQueriesContext(connection) as without_events:
+            self.run_task(status)
+
+        assert len(self.events) == 2
+        assert len(with_events) == len(without_events)
 
 
 @skip_unless_lms
@@ -424,16 +385,6 @@ class AcceptanceTests(TaskTestCase):
         self.patch("get_credentials_api_base_url", return_value="https://credentials.example.com/api/v2/")
         self.patch("get_completed_programs", return_value={PROGRAM_UUID: None})
         self.patch("get_inverted_programs", return_value={COURSE_KEY: [{"uuid": PROGRAM_UUID}]})
-        self.certified = self.patch("get_certified_programs")
-
-    def run_task(self, status):
-        """Run the task that leads to a status."""
-        if status == "awarded":
-            self.certified.return_value = []
-            tasks.award_program_certificates.delay(self.user.username).get()
-        else:
-            self.certified.return_value = [PROGRAM_UUID]
-            tasks.revoke_program_certificates.delay(self.user.username, COURSE_KEY).get()
 
     @ddt.data(
         *[
@@ -452,7 +403,7 @@ class AcceptanceTests(TaskTestCase):
         ]
     )
     @ddt.unpack
-    def test_event_only_if_credentials_has_accepted(self, signal, status, answers, methods, announced):
+    def test_event_only_if_credentials_has_accepted(self, signal, status, answers, methods, published):
         for answer in answers:
             self.api.answers.append({"status": answer, "headers": {"Location": self.api.url}, "body": b"{}"})
 
@@ -460,8 +411,8 @@ class AcceptanceTests(TaskTestCase):
             self.run_task(status)
 
         assert self.api.methods == methods
-        assert self.sent == ([(signal, PROGRAM_UUID)] if announced else [])
-        # As ever, the task itself takes either for a success.
+        assert self.sent == ([(signal, PROGRAM_UUID)] if published else [])
+        # The task itself takes either for a success, as it always did.
         assert f"{status.capitalize()} program certificate" in "".join(logs.output)
 
 

@@ -1,343 +1,151 @@
-"""
-Management command ``republish_program_certificate_events``.
-
-An event that never reached the event bus is gone: the bus's producers log their failures and go on. Credentials,
-though, keeps every program certificate with its status. The command reads them there, with ``CertificateReader``, and
-announces each as it stands, through ``programs.events``.
-
-The ``time`` of such an event is the moment, by the LMS's clock, at which Credentials was asked. A consumer that keeps,
-for each learner and program, the event with the latest ``time`` therefore ends up with what Credentials has, whatever
-it had heard before. What that guarantees, and what not, is in
-docs/decisions/0003-recovery-of-program-certificate-events.rst.
-"""
+"""Management command ``republish_program_certificate_events``: sends events again that were lost."""
 
 import logging
 import signal
-import threading
-from collections import Counter, defaultdict
-from contextlib import contextmanager
-from datetime import timedelta
+import time
+from argparse import ArgumentTypeError
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.sites.models import Site
 from django.core.management.base import BaseCommand, CommandError
-from django.db import Error as DatabaseError
+from django.db import close_old_connections
+from django.db.models import Exists, OuterRef
+from django.utils.timezone import now
 from openedx_events.event_bus import NoEventBusProducer, get_producer
-from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
+from lms.djangoapps.certificates.models import GeneratedCertificate
+from openedx.core.djangoapps.catalog.utils import get_programs
 from openedx.core.djangoapps.credentials.api import is_credentials_enabled
-from openedx.core.djangoapps.programs.credentials_reader import (
-    CertificateReader,
-    CredentialsError,
-    ListError,
-    Page,
-    parse_certificate,
-)
-from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
-from openedx.core.djangoapps.programs.republish_selection import (
-    MAX_DELAY,
-    Selection,
-    find_learners,
-    parse_options,
-    unusable,
-)
+from openedx.core.djangoapps.programs.events import EVENTS
+from openedx.core.djangoapps.programs.republish import wait_for_producer
+from openedx.core.djangoapps.programs.tasks import republish_program_certificates
 
 LOGGER = logging.getLogger(__name__)
 User = get_user_model()
 
-# How much later than the certificate an account may have been made that holds it: the clocks are two.
-MAX_AGE_GAP = timedelta(days=1)
-# Of one list for each learner, how many go by between two lines of the log.
-LISTS_A_LINE = 1000
 
-EVENTS = {
-    "awarded": (PROGRAM_CERTIFICATE_AWARDED, emit_program_certificate_awarded),
-    "revoked": (PROGRAM_CERTIFICATE_REVOKED, emit_program_certificate_revoked),
-}
-
-# What an event that leaves the LMS is called in the summary.
-PUBLISHED = "published"
-# What becomes of a certificate that is announced for nobody, as the summary says it.
-NOT_SELECTED = "not_selected"
-UNKNOWN = "skipped_unknown_learner"
-YOUNGER = "skipped_younger_account"
-FAILED = "failed"
-
-NOTHING_FOUND = (
-    "Credentials has no such program certificate at all. Is it the right Credentials, and do the programs belong to "
-    "the Site that CREDENTIALS_INTERNAL_SERVICE_URL leads to? Or has nobody one yet?"
-)
-NOBODY_KNOWN = "No certificate was announced, as the LMS knows none of their holders. Is it the right Credentials?"
-HOW_TO_GO_ON = (
-    "Run the same command again{with_start} once the cause is gone: repeats are harmless to consumers that keep, for "
-    "each learner and program, the event with the latest time."
-)
+def time_or_age(text):
+    """Parse ISO 8601, in UTC by default, or an age such as 30m, 4h or 2d."""
+    unit = {"m": "minutes", "h": "hours", "d": "days"}.get(text[-1:])
+    start = now() - timedelta(**{unit: int(text[:-1])}) if unit else datetime.fromisoformat(text)
+    start = start.replace(tzinfo=start.tzinfo or UTC).astimezone(UTC)
+    if start > now():
+        raise ArgumentTypeError("this time is in the future")
+    return start
 
 
 class Command(BaseCommand):
-    """Announces the program certificates that Credentials has, again."""
+    """Runs the task ``republish_program_certificates`` for each learner that the options select."""
 
-    help = (
-        "Send PROGRAM_CERTIFICATE_AWARDED or PROGRAM_CERTIFICATE_REVOKED for each program certificate in Credentials, "
-        "according to its status, with the time at which Credentials was asked. 'Published' means handed to the "
-        "receivers in the LMS and to the event bus's producer, which keeps its failures to its own log. Repeats are "
-        "harmless to consumers that keep, for each learner and program, the event with the latest time. "
-        "Exit codes: 0 complete, 1 not complete, 2 unusable options or settings (nothing was read)."
-    )
-
-    selection: Selection
-    dry_run: bool
-    # How far the run has come.
-    listing: str
-    learners_asked: int
-    outcomes: Counter
+    help = "Send program certificate events again, as Credentials has the certificates now. It is safe to repeat a run."
 
     def add_arguments(self, parser):
-        """Declare the options. ``handle`` checks the values, because ``call_command`` can bypass the parser."""
-        parser.add_argument("--program-uuids", nargs="+", metavar="UUID", help="Only certificates of these programs.")
-        parser.add_argument(
-            "--usernames",
-            nargs="+",
-            metavar="NAME",
-            help="Only certificates of these learners, also if their accounts are younger than the certificates.",
-        )
-        parser.add_argument(
-            "--start-date",
-            metavar="TIME",
-            help="Only certificates whose 'modified' in Credentials is then or later: ISO 8601, UTC by default, or how "
-            "long ago, such as 30m, 2h or 1d. What Credentials changes in bulk does not move it.",
-        )
-        parser.add_argument("--end-date", metavar="TIME", help="Only certificates whose 'modified' is before then.")
-        parser.add_argument(
-            "--recently-modified",
-            action="store_true",
-            help="Ask only about learners whose course certificates were modified in the LMS since --start-date.",
-        )
-        parser.add_argument(
-            "--margin", metavar="DURATION", help="With it, start so much earlier: a task may be late. 2h by default."
-        )
-        parser.add_argument(
-            "--all", action="store_true", help="All programs and learners. Needed if none of the above is given."
-        )
-        parser.add_argument("--dry-run", action="store_true", help="Read and count, send nothing.")
-        parser.add_argument(
-            "--delay", default=0, metavar="SECONDS", help=f"Pause between pages, {MAX_DELAY} at most, 0 by default."
-        )
+        select = parser.add_mutually_exclusive_group(required=True)
+        select.add_argument("--start-date", type=time_or_age, help="learners whose certificates changed since then")
+        select.add_argument("--program-uuids", type=UUID, nargs="+", help="learners with a certificate of their runs")
+        select.add_argument("--usernames", nargs="+", help="these learners, also with certificates older than them")
+        select.add_argument("--all", action="store_true", help="all learners with a course certificate")
+        parser.add_argument("--enqueue", action="store_true", help="let Celery workers run the tasks")
+        parser.add_argument("--queue", default=settings.PROGRAM_CERTIFICATES_ROUTING_KEY, help="with --enqueue")
+        parser.add_argument("--delay", type=float, default=1, help="with --enqueue: seconds after each 100 learners")
+        parser.add_argument("--dry-run", action="store_true", help="count the learners")
 
     def handle(self, *args, **options):
-        """
-        Republish the certificates that the options choose.
-
-        Raises:
-            CommandError: With return code 2: options or settings are unusable, and nothing has been requested. With 1:
-                the run is not complete, or found nothing where something was expected.
-        """
-        self.selection = parse_options(options)
-        self.dry_run = options["dry_run"]
-        reader = CertificateReader(_get_service_user(), self.selection.delay)
-        verbs = _check_event_bus(self.dry_run)
-
-        self.outcomes = Counter()
-        self.learners_asked = 0
-        self.listing = "no list"
-        problems = []
+        self.check_settings()
+        learners, counts, problem = self.find_learners(options), Counter(), None
+        if options["dry_run"]:
+            return f"learners={sum(1 for _ in learners)}"
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C does
+        bus_names = ("edx_event_bus_", type(get_producer()).__module__.partition(".")[0])
+        handler = logging.Handler(logging.ERROR)
+        handler.emit = lambda record: counts.update(bus_errors=record.name.startswith(bus_names))
+        logging.getLogger().addHandler(handler)
         try:
-            with _sigterm_interrupts():
-                found = self._republish_lists(reader, problems)
-            if self.selection.has_to_exist:
-                if not found:
-                    problems.append(NOTHING_FOUND)
-                elif 0 < self.outcomes[UNKNOWN] + self.outcomes[YOUNGER] == sum(self.outcomes.values()):
-                    problems.append(NOBODY_KNOWN)
-        except CredentialsError as exc:
-            problems.append(f"Stopped in {self.listing}, {exc}. All before that is done.")
-        except DatabaseError as exc:
-            problems.append(f"Stopped in {self.listing}, the LMS's database failed ({type(exc).__name__}).")
-        except KeyboardInterrupt:
-            problems.append(f"Interrupted in {self.listing}. All before that is done.")
+            run = self.enqueue if options["enqueue"] else self.republish
+            run(learners, bool(options["usernames"]), options, counts)
+        except (Exception, KeyboardInterrupt) as exc:  # pylint: disable=broad-except
+            problem = type(exc).__name__
         finally:
-            self._write_summary(verbs)
-        if PUBLISHED in verbs.values():
-            problems += self._wait_for_producer()
-        if self.outcomes[FAILED]:
-            problems.append(f"Program certificates that failed: {self.outcomes[FAILED]}; the log names them.")
-        if problems:
-            start = self.selection.repeat_from
-            with_start = f", with --start-date {start:%Y-%m-%dT%H:%M:%SZ}," if start else ""
-            raise CommandError(" ".join([*problems, HOW_TO_GO_ON.format(with_start=with_start)]))
+            if not wait_for_producer(5 if problem else None):
+                counts["bus_errors"] += 1
+            logging.getLogger().removeHandler(handler)
+        self.stdout.write(" ".join(f"{name}={count}" for name, count in counts.items()))
+        if not problem and (counts["failed"] or counts["bus_errors"]):
+            problem = "see the log"
+        if not (problem or options["start_date"] or sum(counts.values()) > counts["learners"]):
+            problem = "no program certificate was found"
+        if problem:
+            raise CommandError(f"Not complete: {problem}. Fix the cause, and run the same command again.")
 
-    def _republish_lists(self, reader: CertificateReader, problems: list[str]) -> bool:
-        """
-        Republish all lists, and add those that cannot be read to ``problems``.
+    def check_settings(self):
+        """Refuse a run that cannot read certificates or publish events."""
+        bus, event_types = settings.EVENT_BUS_PRODUCER_CONFIG, [event.event_type for event in EVENTS.values()]
+        off = [name for name in event_types if not any(topic["enabled"] for topic in bus.get(name, {}).values())]
+        if not is_credentials_enabled():
+            raise CommandError("CredentialsApiConfig does not enable Credentials", returncode=2)
+        if not User.objects.filter(username=settings.CREDENTIALS_SERVICE_USERNAME).exists():
+            raise CommandError("CREDENTIALS_SERVICE_USERNAME does not name a user", returncode=2)
+        if off == event_types:
+            raise CommandError("EVENT_BUS_PRODUCER_CONFIG enables neither event", returncode=2)
+        if isinstance(get_producer(), NoEventBusProducer):
+            raise CommandError("EVENT_BUS_PRODUCER does not create a producer", returncode=2)
+        if off:
+            LOGGER.warning(f"EVENT_BUS_PRODUCER_CONFIG does not enable {off[0]}")
 
-        Returns:
-            Whether there may be any certificate in them.
-        """
-        lists = self.selection.get_lists()
-        # Of many learners, most have no program certificate, and no news.
-        many = not isinstance(lists, list)
-        found_any, incomplete = False, 0
-        for number, (query, name) in enumerate(lists, start=1):
-            self.listing = f"list {number} ({name})" if many else f"list {number} of {len(lists)}"
-            found = False
-            try:
-                for page in reader.read(query):
-                    found |= self._republish(page)
-                    if not many:
-                        LOGGER.info(
-                            f"Program certificates: {page.read} of {page.count} read, "
-                            f"up to page {page.number} of {self.listing}"
-                        )
-            except ListError as exc:
-                LOGGER.error(f"Not complete: {self.listing}, {exc}")
-                incomplete += 1
-                if incomplete == 1:
-                    problems.append(f"Not complete: {self.listing}, {exc}.")
-                found = True
-            if many:
-                self.learners_asked = number
-                if number % LISTS_A_LINE == 0:
-                    LOGGER.info(f"Learners asked about: {number}")
-            elif name and not found:
-                LOGGER.warning(f"Credentials has no program certificate of {name} ({self.listing})")
-            found_any |= found
-        if incomplete > 1:
-            problems.append(f"Lists that are not complete: {incomplete}; the log names them.")
-        return found_any
-
-    def _republish(self, page: Page) -> bool:
-        """
-        Send the events of one page.
-
-        Returns:
-            Whether it has any certificate of the programs in question, be it within the window or not.
-        """
-        certificates, selected, found = [], [], False
-        for place, record in enumerate(page.records, start=1):
-            try:
-                certificate = parse_certificate(record, f"{place} on page {page.number} of {self.listing}")
-            except ValueError as exc:
-                found = True
-                self._fail(str(exc))
-                continue
-            certificates.append(certificate)
-            of_program = self.selection.has_program_of(certificate)
-            found |= of_program
-            if of_program and self.selection.has_time_of(certificate):
-                selected.append(certificate)
-            else:
-                self.outcomes[NOT_SELECTED] += 1
-        if not selected:
-            return found
-
-        learners = find_learners(certificate.username for certificate in certificates)
-        namesakes = defaultdict(set)
-        for certificate in certificates:
-            if user := learners.get(certificate.username):
-                namesakes[user.id, certificate.program_uuid].add(certificate.name)
-        for certificate in selected:
-            user = learners.get(certificate.username)
-            if user is None:
-                self.outcomes[UNKNOWN] += 1
-            elif len(namesakes[user.id, certificate.program_uuid]) > 1:
-                # Credentials tells names apart that the LMS's database does not. Which one counts, nobody can say.
-                self._fail(f"Program certificate {certificate.name}: user {user.id} has another one of this program")
-            elif user.date_joined - certificate.created > MAX_AGE_GAP and not self.selection.learners:
-                self.outcomes[YOUNGER] += 1
-                LOGGER.warning(
-                    f"Program certificate {certificate.name} is older than the account of user {user.id}, who may have "
-                    "taken its holder's username over; if not, name them in --usernames"
-                )
-            elif self.dry_run or EVENTS[certificate.status][1](user, certificate.program_uuid, time=page.asked):
-                self.outcomes[certificate.status] += 1
-            else:
-                self._fail(f"Program certificate {certificate.name}: its event could not be sent")
-        return found
-
-    def _wait_for_producer(self) -> list[str]:
-        """
-        Let a producer finish that sends in the background, as Kafka's does: what is under way is lost with the process.
-
-        Returns:
-            What is not as it should be.
-        """
-        # Not part of EventBusProducer: only some back ends have it.
-        flush = getattr(get_producer(), "prepare_for_shutdown", None)
-        if not (flush and any(self.outcomes[status] for status in EVENTS)):
-            return []
-        self.stdout.write("Waiting for the event bus to take what is under way to it.")
-        self.stdout.flush()
-        try:
-            with _sigterm_interrupts():
-                flush()
-        except KeyboardInterrupt:
-            return ["Interrupted while waiting for the event bus: what was under way to it may be lost."]
-        except Exception as exc:  # pylint: disable=broad-except
-            return [f"Waiting for the event bus failed ({type(exc).__name__}): what was under way to it may be lost."]
-        return []
-
-    def _fail(self, message: str) -> None:
-        self.outcomes[FAILED] += 1
-        LOGGER.error(message)
-
-    def _write_summary(self, verbs: dict[str, str]) -> None:
-        """Write what became of the certificates; each that counts as read has one outcome, also after an interrupt."""
-        counts = {
-            **({"learners_asked": self.learners_asked} if self.selection.recently_modified else {}),
-            "read": sum(self.outcomes.values()),
-            NOT_SELECTED: self.outcomes[NOT_SELECTED],
-            **{f"{verb}_{status}": self.outcomes[status] for status, verb in verbs.items()},
-            **{outcome: self.outcomes[outcome] for outcome in (UNKNOWN, YOUNGER, FAILED)},
-        }
-        self.stdout.write(f"Program certificates: {' '.join(f'{name}={count}' for name, count in counts.items())}")
-
-
-@contextmanager
-def _sigterm_interrupts():
-    """Let SIGTERM, with which a deployment ends processes, do what Ctrl-C does. Only the main thread may set that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-def _get_service_user() -> User:
-    """
-    Find whom to ask Credentials as.
-
-    Raises:
-        CommandError: The user is missing, or Credentials is not in use.
-    """
-    if not is_credentials_enabled():
-        raise unusable("The use of Credentials is disabled in CredentialsApiConfig.")
-    user = User.objects.filter(username=settings.CREDENTIALS_SERVICE_USERNAME).first()
-    if user is None:
-        raise unusable("The setting CREDENTIALS_SERVICE_USERNAME names a user who does not exist.")
-    return user
-
-
-def _check_event_bus(dry_run: bool) -> dict[str, str]:
-    """
-    Find out what the event bus will do.
-
-    Returns:
-        For each status, what sending its event is called. The bus need not take both.
-
-    Raises:
-        CommandError: The bus takes events, but openedx-events can build no producer and would drop them in silence.
-    """
-    verbs = {}
-    for status, (event, _emit) in EVENTS.items():
-        topics = getattr(settings, "EVENT_BUS_PRODUCER_CONFIG", {}).get(event.event_type, {})
-        if any(topic["enabled"] for topic in topics.values()):
-            verbs[status] = "would_publish" if dry_run else PUBLISHED
+    def find_learners(self, options):
+        """Return the user ids of the learners that the options select, each once."""
+        if names := options["usernames"]:
+            found = [User.objects.filter(username=name).values_list("id", flat=True).first() for name in names]
+            if None in found:
+                raise CommandError(f"--usernames: number {found.index(None) + 1} is unknown", returncode=2)
+            return dict.fromkeys(found)
+        certificates = GeneratedCertificate.objects.all()
+        if options["all"]:
+            return self.each_learner(certificates)
+        if options["start_date"]:
+            self.stdout.write(f"start={options['start_date']:%Y-%m-%dT%H:%M:%SZ}")
+            certificates = certificates.filter(modified_date__gte=options["start_date"])
+            programs = [program for site in Site.objects.all() for program in get_programs(site)]
         else:
-            verbs[status] = "would_send_in_lms_only" if dry_run else "sent_in_lms_only"
-            LOGGER.warning(f"EVENT_BUS_PRODUCER_CONFIG does not enable {event.event_type}: it will not leave the LMS")
-    if PUBLISHED in verbs.values() and isinstance(get_producer(), NoEventBusProducer):
-        raise unusable("EVENT_BUS_PRODUCER: no producer can be built, so every event would be dropped.")
-    return verbs
+            programs = [get_programs(uuid=str(uuid)) for uuid in options["program_uuids"]]
+        if not programs or None in programs:
+            raise CommandError("Not in the catalog cache: run cache_programs, or use --usernames", returncode=2)
+        runs = {run["key"] for program in programs for course in program["courses"] for run in course["course_runs"]}
+        return self.each_learner(certificates.filter(course_id__in=runs))
+
+    def each_learner(self, certificates):
+        """Yield each learner's id once, page by page, with the primary key as the only index."""
+        later = certificates.filter(user=OuterRef("user"), id__gt=OuterRef("id"))
+        rows, last = certificates.filter(~Exists(later)).order_by("id").values_list("id", "user_id"), 0
+        while page := list(rows.filter(id__gt=last)[:1000]):
+            yield from (user_id for _, user_id in page)
+            last = page[-1][0]
+
+    def republish(self, learners, named, options, counts):
+        """Run the task for each learner, one after the other."""
+        counts.update(learners=0, awarded=0, revoked=0, skipped=0, failed=0, bus_errors=0)
+        failures_in_a_row = 0
+        for user_id in learners:
+            close_old_connections()
+            counts["learners"] += 1
+            try:
+                counts.update(republish_program_certificates(user_id, named))
+                failures_in_a_row = 0
+            except Exception as exc:  # pylint: disable=broad-except
+                LOGGER.error(f"Failed to republish certificates of user {user_id}: {type(exc).__name__}")
+                counts["failed"] += 1
+                failures_in_a_row += 1
+                if failures_in_a_row == 5:
+                    raise
+
+    def enqueue(self, learners, named, options, counts):
+        """Hand a task for each learner to Celery."""
+        for user_id in learners:
+            republish_program_certificates.apply_async((user_id, named), queue=options["queue"])
+            counts["enqueued"] += 1
+            if counts["enqueued"] % 100 == 0:
+                time.sleep(options["delay"])
