@@ -6,7 +6,8 @@ import codeop
 import copy
 import io
 import shlex
-from unittest import mock
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 import yaml
@@ -14,19 +15,22 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command, get_commands, load_command_class
+from django.db import connection
 from django.test import override_settings
+from django.test.utils import isolate_apps
 from openedx_events.event_bus import merge_producer_configs
 
-from openedx.core.djangoapps.programs.republish_selection import parse_options
+from common.djangoapps.student.tests.factories import UserFactory
+from openedx.core.djangoapps.programs.events import emit_program_certificate
 from testbed.docs import PAGES, literal_blocks, named_block
 from testbed.inputs import AWARDED, REVOKED
 from testbed.site import TOPIC, connect
 from testbed.tests.conftest import ROOT
 
-SCHEDULED = ["republish_program_certificate_events", "--recently-modified", "--start-date", "2h"]
+SCHEDULED = ["republish_program_certificate_events", "--start-date", "4h"]
 # Blocks that other tests take from the page and run, and where.
 RUN_ELSEWHERE = {
-    "tutor-plugin": "test_tutor.py",
+    **dict.fromkeys(("tutor-plugin", "tutor-cronjob"), "test_tutor.py"),
     **dict.fromkeys(("kafka-consumer", "kafka-first-start", "kafka-flush", "kafka-look"), "test_kafka_faults.py"),
 }
 # Commands of the platform that the slice does not have, with the options that releases of 2026 have.
@@ -90,8 +94,8 @@ def test_each_block_is_tested():
 @pytest.mark.parametrize("name", CONSOLE)
 def test_commands_take_their_arguments(name):
     for words in commands(name):
-        if words[0] == "redis-cli":
-            continue  # test_redis_commands
+        if words[0] in ("redis-cli", "celery", "kafka-topics.sh"):
+            continue  # test_redis_commands, test_faults.py and test_kafka_faults.py run them
         assert words[:2] == ["./manage.py", "lms"]
         command, *arguments = words[2:]
         if command in PLATFORM_COMMANDS:
@@ -114,7 +118,7 @@ def test_check_command():
 
 def test_both_flags_of_notify_credentials_and_a_filter():
     # Without both it starts no revocation, and without a filter it refuses.
-    [words] = commands("notify-credentials")
+    [_cache_programs, words] = commands("notify-credentials")
     assert {"--notify_programs", "--revoke_program_certs", "--start-date"} <= set(words)
 
 
@@ -162,7 +166,7 @@ def test_credentials_starts_with_what_it_is_given():
     assert not enabled(made["EVENT_BUS_PRODUCER_CONFIG"])
 
 
-@pytest.mark.parametrize("name", ["kafka-first-start", "kafka-look", "revoke-again"])
+@pytest.mark.parametrize("name", ["kafka-first-start", "kafka-look"])
 def test_what_is_for_the_shell_can_be_pasted(name):
     # There a line that follows a block's body needs a blank one before it.
     pending = []
@@ -173,36 +177,71 @@ def test_what_is_for_the_shell_can_be_pasted(name):
     assert not "".join(pending)
 
 
-@pytest.mark.django_db
-def test_revocation_in_the_shell():
-    with mock.patch("openedx.core.djangoapps.programs.tasks.revoke_program_certificates.delay") as delay:
-        exec(named_block("revoke-again"), {})  # pylint: disable=exec-used
-    delay.assert_called_once_with("username", "course-v1:edX+DemoX+2026")
+@pytest.mark.django_db(transaction=True)
+def test_consumer_example():
+    block = named_block("consumer-example")
+    assert len(block.splitlines()) <= 25
+    imports = """
+from django.db import models, transaction
+from django.dispatch import receiver
+from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
+"""
+    consumer = {"__name__": "lms.djangoapps.certificates.models"}  # an application that is installed
+    with isolate_apps("lms.djangoapps.certificates"):
+        exec(imports + block, consumer)  # pylint: disable=exec-used
+    model, user, start = consumer["ProgramCertificate"], UserFactory(), datetime(2026, 11, 23, tzinfo=UTC)
+    with connection.schema_editor() as editor:
+        editor.create_model(model)
+    try:
+        known = []
+        for program, status, minute in (
+            (1, "awarded", 1),
+            (1, "awarded", 1),  # twice
+            (2, "awarded", 1),
+            (1, "revoked", 3),
+            (1, "awarded", 2),  # late
+            (2, "revoked", 5),
+            (1, "awarded", 4),  # out of order with the one before, but of another program
+        ):
+            time = start + timedelta(minutes=minute)
+            assert emit_program_certificate(user, UUID(int=program), status, time)
+            known.append(dict(model.objects.order_by("program_uuid").values_list("program_uuid", "status")))
+        first, second = UUID(int=1), UUID(int=2)
+        assert known[1] == {first: "awarded"}
+        assert known[4] == {first: "revoked", second: "awarded"}
+        assert known[6] == {first: "awarded", second: "revoked"}
+        assert set(model.objects.values_list("user_id", flat=True)) == {user.id}
+    finally:
+        for event in (consumer["PROGRAM_CERTIFICATE_AWARDED"], consumer["PROGRAM_CERTIFICATE_REVOKED"]):
+            event.disconnect(consumer["keep_latest"])
+        with connection.schema_editor() as editor:
+            editor.delete_model(model)
 
 
 def test_summary():
-    from openedx.core.djangoapps.programs.management.commands import republish_program_certificate_events as module
-
-    command = module.Command(stdout=io.StringIO())
-    command.selection = mock.Mock(recently_modified=True)
-    command.learners_asked = 410
-    command.outcomes = module.Counter({module.NOT_SELECTED: 87, "awarded": 30, "revoked": 3})
-    command._write_summary(dict.fromkeys(module.EVENTS, "published"))
-    assert command.stdout._out.getvalue().split() == named_block("republish-summary").split()
+    # What the command prints: test_republish_program_certificate_events.py.
+    assert [word.partition("=")[0] for word in named_block("republish-summary").split()] == [
+        *("learners", "awarded", "revoked", "skipped", "failed", "bus_errors")
+    ]
 
 
 def test_scheduled_runs():
-    # The fault suite runs this very command, as cron does.
-    [cronjob] = yaml.safe_load_all(named_block("cronjob"))
+    # The fault suite runs this command, as cron does.
+    [cronjob] = yaml.safe_load_all(
+        yaml.safe_load(named_block("tutor-cronjob"))["patches"]["k8s-deployments"].replace("{{", "").replace("}}", "")
+    )
     [container] = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     *schedule, rest = named_block("crontab").split(maxsplit=5)
-    [_cd, words] = [shlex.split(part) for part in rest.split("&&")]
-    assert words == container["args"] == ["./manage.py", "lms", *SCHEDULED]
+    *_schedule, in_tutor = named_block("tutor-crontab").split(maxsplit=5)
+    command = ["./manage.py", "lms", *SCHEDULED]
+    limited = ["timeout", "50m", *command]
+    assert shlex.split(rest.partition("&&")[2]) == limited
+    assert shlex.split(in_tutor) == ["tutor", "local", "exec", "-T", "lms", *limited]
+    assert container["args"] == command
+    assert cronjob["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] == 50 * 60
     assert schedule == cronjob["spec"]["schedule"].split()
-    command, *arguments = SCHEDULED
-    parser = load_command_class("openedx.core.djangoapps.programs", command).create_parser("manage.py", command)
-    options = vars(parser.parse_args(arguments))
-    assert parse_options(options).recently_modified
+    parser = load_command_class("openedx.core.djangoapps.programs", SCHEDULED[0]).create_parser("manage.py", "")
+    assert parser.parse_args(SCHEDULED[1:]).start_date
 
 
 @pytest.mark.e2e
@@ -214,16 +253,16 @@ def test_redis_commands(processes, tmp_path):
         client.xgroup_create(TOPIC, "my-group", id="0")
         client.xadd(TOPIC, {"type": "last"})
         answers = {
-            words[1]: client.execute_command(*words[1:])
+            " ".join(words[1:3]) if words[1] == "XINFO" else words[1]: client.execute_command(*words[1:])
             for name in CONSOLE
             for words in commands(name)
             if words[0] == "redis-cli" and words[1] != "XTRIM"
         }
-        assert set(answers) == {"XREVRANGE", "XLEN", "XINFO", "XPENDING"}
+        assert set(answers) == {"XREVRANGE", "XINFO STREAM", "XINFO GROUPS", "XPENDING"}
         [(_id, fields)] = answers["XREVRANGE"]
         assert fields == {b"type": b"last"}
-        assert answers["XLEN"] == 2
-        assert answers["XINFO"][0][b"lag"] == 2
+        # The group has read nothing yet.
+        assert answers["XINFO STREAM"][b"last-generated-id"] > answers["XINFO GROUPS"][0][b"last-delivered-id"]
         [[_redis_cli, *trim]] = commands("redis-trim")
         assert client.execute_command(*trim) == 2
         assert client.xlen(TOPIC) == 0
