@@ -115,6 +115,25 @@ def test_a_release_is_there(installed):
 
 @pytest.mark.e2e
 @pytest.mark.tutor
+def test_the_hourly_run_on_kubernetes(site):
+    """It has the image, the environment and the volumes of Tutor's own LMS."""
+    text = (site(docs.named_block("tutor-cronjob")) / "k8s/deployments.yml").read_text(encoding="utf-8")
+    rendered = {(made["kind"], made["metadata"]["name"]): made["spec"] for made in yaml.safe_load_all(text) if made}
+    lms = rendered["Deployment", "lms"]["template"]["spec"]
+    job = rendered["CronJob", "republish-program-certificate-events"]["jobTemplate"]["spec"]["template"]["spec"]
+    [container], [own] = job["containers"], lms["containers"]
+
+    assert container["image"] == own["image"]
+    assert {entry["name"]: entry["value"] for entry in container["env"]}.items() <= {
+        entry["name"]: entry.get("value") for entry in own["env"]
+    }.items()
+    mounts = [mount for mount in own["volumeMounts"] if "uwsgi" not in mount["name"]]
+    assert container["volumeMounts"] == mounts
+    assert job["volumes"] == [volume for volume in lms["volumes"] if "uwsgi" not in volume["name"]]
+
+
+@pytest.mark.e2e
+@pytest.mark.tutor
 def test_the_plugin_alone(site, module):
     """Both events, an address with time-outs, and a consumer that waits no longer than they allow."""
     lms = evaluate("lms", module, site(ours()))
