@@ -1,137 +1,149 @@
 """
-System checks of the event bus, whatever the event: ``./manage.py lms check --tag event_bus``.
+System checks of the event bus: ``./manage.py lms check --deploy --tag event_bus --fail-level WARNING``.
 
-With some settings openedx-events drops every event in silence, with others a bus that is away holds whoever sends. The
-checks warn of them if any event is enabled. They read settings and import what these name; none builds a producer,
-because a Celery worker runs the checks before it forks, and a Kafka producer does not outlive a fork.
+They are deployment checks because they import the libraries of the event bus, which is slow. They open no connection.
 """
 
-from inspect import isclass
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import Warning as CheckWarning
 from django.core.checks import register
 from django.utils.module_loading import import_string
-from openedx_events.event_bus import EventBusProducer, NoEventBusProducer
 
-REDIS = "edx_event_bus_redis."
-KAFKA = "edx_event_bus_kafka."
-# What edx-event-bus-redis takes if EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT is not set, in seconds.
-DEFAULT_POLL_TIMEOUT = 60
+REDIS = "edx_event_bus_redis.create_producer"
+KAFKA = "edx_event_bus_kafka.create_producer"
+REDIS_URL = "redis://redis:6379/0?socket_timeout=2&socket_connect_timeout=2"
 
 
-@register("event_bus")
-def check_producer(app_configs, **kwargs):
+# The functions below get the value of a setting. They return what is wrong with it, or an empty string.
+def _find_producer_problem(path: str) -> str:
+    return _find_import_problem(path) if path in (REDIS, KAFKA) else f"is neither {REDIS} nor {KAFKA}"
+
+
+def _find_import_problem(path: str) -> str:
+    try:
+        import_string(path)
+    except BaseException as exc:  # pylint: disable=broad-exception-caught
+        # openedx-events catches SystemExit too, and drops every event.
+        return f"cannot be used, because {path} cannot be imported ({type(exc).__name__}: {exc})"
+    return ""
+
+
+def _find_url_problem(url: str) -> str:
+    parts = urlsplit(url)
+    is_socket = parts.scheme == "unix"
+    host = parts.path if is_socket else parts.hostname
+    if not host or "{" in host:
+        return "has a host that contains {" if host else "has no host"
+    if not is_socket and not (parts.path.strip("/") or "0").isdecimal():
+        return "has a path that is not a database number"
+    try:
+        import_string("redis.ConnectionPool").from_url(url).make_connection()  # does not connect
+    except TypeError:
+        return "has an option that redis-py does not know"
+    return ""
+
+
+def _find_timeout_problem(url: str) -> str:
+    options = import_string("redis.ConnectionPool").from_url(url).connection_kwargs
+    # Without socket_connect_timeout, redis-py has another time-out. A Unix socket does not depend on a network.
+    if "socket_timeout" not in options and not url.startswith("unix:"):
+        return "has no socket_timeout"
+    for name in ("socket_timeout", "socket_connect_timeout"):
+        if not 0 < options.get(name, 1) <= 60:  # somebody may have meant milliseconds
+            return f"has a {name} that is not above 0 and at most 60 seconds"
+    return ""
+
+
+def _find_poll_problem(url: str) -> str:
+    # redis-py 8 has a time-out if the URL has none.
+    timeout = import_string("redis.ConnectionPool").from_url(url).make_connection().socket_timeout or float("inf")
+    poll = getattr(settings, "EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT", 60)
+    if not getattr(settings, "EVENT_BUS_CONSUMER", None) or (isinstance(poll, int) and 0 < poll < timeout):
+        return ""
+    return f"has socket_timeout={timeout:g}, and EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT is {poll!r}"
+
+
+def _find_key_problem(secret: str) -> Callable[[object], str]:
+    return lambda key: "" if bool(key) == bool(getattr(settings, secret, None)) else f"and {secret} are not both set"
+
+
+class Row(NamedTuple):
+    """What can be wrong with a setting. A setting without a default must be set."""
+
+    number: int
+    setting: str
+    find_problem: Callable
+    consequence: str
+    hint: str
+    producer: str | None = None  # None: whatever the producer
+    default: object = None
+
+
+# Only the first problem of a setting is reported.
+# fmt: off
+ROWS = (
+    Row(1, "EVENT_BUS_PRODUCER", _find_producer_problem, "every event may be dropped without a message",
+        f"For example: {REDIS}. To use another producer, add event_bus.W001 to SILENCED_SYSTEM_CHECKS."),
+    Row(2, "EVENT_BUS_PRODUCER", lambda _: _find_import_problem("confluent_kafka.schema_registry.avro.AvroSerializer"),
+        "every event is dropped without a message", "pip install 'confluent-kafka[avro,schemaregistry]'", KAFKA),
+    Row(3, "EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS",
+        lambda hosts: "" if isinstance(hosts, str) and "://" not in hosts else "is not a string without a scheme",
+        "every event is lost", "For example: kafka:9092", KAFKA),
+    Row(4, "EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL",
+        lambda url: "" if url.startswith(("http://", "https://")) else "does not begin with http:// or https://",
+        "every event is lost", "For example: http://registry:8081", KAFKA),
+    Row(5, "EVENT_BUS_REDIS_CONNECTION_URL", _find_url_problem, "every event is lost",
+        f"For example: {REDIS_URL}", REDIS),
+    Row(6, "EVENT_BUS_REDIS_CONNECTION_URL", _find_timeout_problem, "a Redis that does not answer can block the sender",
+        f"For example: {REDIS_URL}. Other settings, such as Tutor's, may replace yours.", REDIS),
+    Row(7, "EVENT_BUS_REDIS_CONNECTION_URL", _find_poll_problem, "a consumer fails each time it waits for events",
+        "Set EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT to a whole number above 0 and below socket_timeout.", REDIS),
+    Row(8, "EVENT_BUS_REDIS_STREAM_MAX_LEN", lambda length: "" if int(length) > 0 else "is below 1",
+        "the stream keeps no event", "For example: 10000", REDIS, 10_000),
+    Row(9, "EVENT_BUS_TOPIC_PREFIX", lambda prefix: "ends in -" if str(prefix).endswith("-") else "",
+        "the name of each topic has two hyphens after the prefix", "Remove the hyphen.", None, ""),
+    Row(10, "EVENT_BUS_KAFKA_API_KEY", _find_key_problem("EVENT_BUS_KAFKA_API_SECRET"),
+        "the producer connects without authentication", "Set both, or neither.", KAFKA, ""),
+    Row(10, "EVENT_BUS_KAFKA_SCHEMA_REGISTRY_API_KEY", _find_key_problem("EVENT_BUS_KAFKA_SCHEMA_REGISTRY_API_SECRET"),
+        "the schema registry may refuse the producer", "Set both, or neither.", KAFKA, ""),
+)
+# fmt: on
+
+
+@register("event_bus", deploy=True)
+def check_event_bus(app_configs, **kwargs):
     """
-    Warn if ``EVENT_BUS_PRODUCER`` leads to no producer: openedx-events would drop each event.
+    Warn about settings with which events are lost, or with which the event bus can block the sender.
 
     Returns:
-        list[CheckMessage]: ``event_bus.W001``, or nothing.
+        list[CheckMessage]: ``event_bus.W001`` to ``event_bus.W010``, or nothing while no event is enabled.
     """
-    if not _is_any_event_enabled():
-        return []
+    messages = {}
+    producer = getattr(settings, "EVENT_BUS_PRODUCER", None)
+    for row in ROWS if _is_any_event_enabled() else ():
+        if row.producer in (None, producer) and row.setting not in messages and (problem := _find_problem(row)):
+            text = f"{row.setting} {problem}, so {row.consequence}."
+            messages[row.setting] = CheckWarning(text, hint=row.hint, id=f"event_bus.W{row.number:03}")
+    return list(messages.values())
+
+
+def _find_problem(row: Row) -> str:
+    value = getattr(settings, row.setting, row.default)
+    if row.default is None and value in (None, ""):
+        return "is not set"
     try:
-        producer = import_string(_get_producer())
-        if callable(producer) and _may_build_producer(producer):
-            return []
-        problem = "it names something that builds no producer"
-    except Exception as exc:  # pylint: disable=broad-except
-        # Whatever the setting holds, and whatever importing it does: no management command may fail for it.
-        problem = f"{type(exc).__name__}: {exc}"
-    return [
-        CheckWarning(
-            f"EVENT_BUS_PRODUCER cannot be used ({problem}), so every event is dropped in silence.",
-            hint="EVENT_BUS_PRODUCER: edx_event_bus_redis.create_producer (or edx_event_bus_kafka.create_producer)",
-            id="event_bus.W001",
-        )
-    ]
-
-
-@register("event_bus")
-def check_kafka(app_configs, **kwargs):
-    """
-    Warn if Kafka is the bus, and what its producer needs is missing.
-
-    Returns:
-        list[CheckMessage]: ``event_bus.W002`` to ``W004``, or nothing.
-    """
-    if not (_get_producer().startswith(KAFKA) and _is_any_event_enabled()):
-        return []
-    messages = []
-    try:
-        import_string("confluent_kafka.schema_registry.avro.AvroSerializer")
-    except Exception as exc:  # pylint: disable=broad-except
-        messages.append(
-            CheckWarning(
-                f"confluent-kafka lacks its Avro part ({exc}), so every event is dropped in silence.",
-                hint="pip install 'confluent-kafka[avro,schemaregistry]'",
-                id="event_bus.W002",
-            )
-        )
-    for name, consequence, hint, number in (
-        ("EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS", "every event is dropped in silence", "kafka:9092", 3),
-        ("EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL", "every event fails in the producer's log", "http://registry:8081", 4),
-    ):
-        if not getattr(settings, name, None):
-            messages.append(
-                CheckWarning(
-                    f"{name} is not set, so {consequence}.", hint=f"{name}: {hint}", id=f"event_bus.W00{number}"
-                )
-            )
-    return messages
-
-
-@register("event_bus")
-def check_redis(app_configs, **kwargs):
-    """
-    Warn if Redis is the bus, and its address is unusable or its time-outs are missing or contradict each other.
-
-    Returns:
-        list[CheckMessage]: one of ``event_bus.W005`` to ``W007``, or nothing.
-    """
-    if not (_get_producer().startswith(REDIS) and _is_any_event_enabled()):
-        return []
-    hint = "EVENT_BUS_REDIS_CONNECTION_URL: redis://redis:6379/0?socket_timeout=2&socket_connect_timeout=2"
-    try:
-        options = import_string("redis.connection.parse_url")(settings.EVENT_BUS_REDIS_CONNECTION_URL)
-    except Exception as exc:  # pylint: disable=broad-except
-        # Not its message, which may quote a password.
-        text = f"EVENT_BUS_REDIS_CONNECTION_URL is missing or malformed ({type(exc).__name__}), so every event is lost."
-        return [CheckWarning(text, hint=hint, id="event_bus.W005")]
-    if not (options.get("socket_timeout") and options.get("socket_connect_timeout")):
-        text = (
-            "EVENT_BUS_REDIS_CONNECTION_URL has no time-outs (or other settings, such as Tutor's, replace yours): a "
-            "Redis that accepts connections and stays silent holds whoever sends an event, before redis-py 8 without a "
-            "bound."
-        )
-        return [CheckWarning(text, hint=hint, id="event_bus.W006")]
-    poll = getattr(settings, "EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT", DEFAULT_POLL_TIMEOUT)
-    if not (isinstance(poll, int) and 0 < poll < options["socket_timeout"]):
-        text = (
-            f"EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT ({poll!r}) is no whole number above 0 and below socket_timeout "
-            f"({options['socket_timeout']:g}) in EVENT_BUS_REDIS_CONNECTION_URL: a consumer fails each time it waits "
-            "for events."
-        )
-        return [CheckWarning(text, hint="EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT: 1", id="event_bus.W007")]
-    return []
+        return row.find_problem(value)
+    except BaseException as exc:  # pylint: disable=broad-exception-caught
+        return f"cannot be used ({type(exc).__name__})"  # not the message, which may contain a password
 
 
 def _is_any_event_enabled() -> bool:
-    """Tell whether the bus takes any event; not of a configuration with which openedx-events refuses to start."""
     try:
         topics = [topic for event in settings.EVENT_BUS_PRODUCER_CONFIG.values() for topic in event.values()]
         return any(topic["enabled"] is True for topic in topics)
     except (AttributeError, KeyError, TypeError):
-        return False
-
-
-def _get_producer() -> str:
-    """Return the setting, as text whatever it holds."""
-    return str(getattr(settings, "EVENT_BUS_PRODUCER", None) or "")
-
-
-def _may_build_producer(producer: object) -> bool:
-    """Tell whether calling something may build a producer. A class builds its own kind, of a function nobody knows."""
-    return not isclass(producer) or (
-        issubclass(producer, EventBusProducer) and not issubclass(producer, NoEventBusProducer)
-    )
+        return False  # openedx-events does not start with such a configuration

@@ -7,196 +7,222 @@ from unittest import mock
 import ddt
 from django.core.checks import registry
 from django.test import SimpleTestCase, override_settings
-from openedx_events.event_bus import EventBusProducer
 
 from openedx.core.djangolib.testing.utils import skip_unless_lms
 from openedx.core.lib import event_bus_checks
 
-CHECKS = [event_bus_checks.check_producer, event_bus_checks.check_kafka, event_bus_checks.check_redis]
 ENABLED = {"some.event": {"topic": {"event_key_field": "key", "enabled": True}}}
-DISABLED = {"some.event": {"topic": {"event_key_field": "key", "enabled": False}}}
+REDIS = "edx_event_bus_redis.create_producer"
+KAFKA = "edx_event_bus_kafka.create_producer"
+AVRO = "confluent_kafka.schema_registry.avro.AvroSerializer"
+ADDRESS = "redis://redis:6379/0"
 TIMEOUTS = "socket_timeout=2&socket_connect_timeout=2"
-REDIS_PRODUCER = "edx_event_bus_redis.create_producer"
-KAFKA_PRODUCER = "edx_event_bus_kafka.create_producer"
-
-
-class Producer(EventBusProducer):
-    """A producer. None may be built here."""
-
-    def __init__(self):
-        raise AssertionError("A check has built a producer")
-
-    def send(self, **kwargs):
-        """Send nothing."""
-
-
-def create_producer():
-    """Build a producer, if it is called."""
-    return Producer()
-
-
-class NoProducer:
-    """Something else, such as a consumer."""
+URL = f"{ADDRESS}?{TIMEOUTS}"
 
 
 @skip_unless_lms
 @ddt.ddt
 class EventBusCheckTests(SimpleTestCase):
-    """What is warned of, and what is not."""
+    """Right settings are silent, wrong ones are reported, and nothing is raised."""
 
-    def warnings(self, check, config=ENABLED, **settings):  # pylint: disable=dangerous-default-value
-        """Run a check, and return the ids and the texts of its warnings."""
+    def run_check(self, config=ENABLED, **settings):  # pylint: disable=dangerous-default-value
+        """Run the check. Return the ids and the texts of its warnings."""
         with override_settings(EVENT_BUS_PRODUCER_CONFIG=config, **settings):
-            messages = check(app_configs=None)
-        assert all(message.hint and not message.hint.endswith(" ") for message in messages)
-        return [message.id for message in messages], "".join(message.msg for message in messages)
+            messages = event_bus_checks.check_event_bus(app_configs=None)
+        assert all(message.hint for message in messages)
+        return [message.id.removeprefix("event_bus.") for message in messages], [message.msg for message in messages]
 
-    def test_are_registered(self):
-        for check in CHECKS:
-            assert check in registry.registry.get_checks()
-            assert "event_bus" in check.tags
+    def run_kafka(self, **settings):
+        """Run the check with settings of Kafka, as if its libraries were installed."""
+        servers, registry_url = "kafka:9092", "http://registry:8081"
+        made = {"EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS": servers, "EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL": registry_url}
+        with mock.patch.object(event_bus_checks, "import_string"):
+            return self.run_check(EVENT_BUS_PRODUCER=KAFKA, **{**made, **settings})
+
+    def run_redis(self, **settings):
+        """Run the check with settings of Redis, as if its library were installed."""
+        with mock.patch.object(event_bus_checks, "_find_import_problem", return_value=""):
+            made = {"EVENT_BUS_PRODUCER": REDIS, "EVENT_BUS_REDIS_CONNECTION_URL": URL}
+            return self.run_check(**{**made, **settings})
+
+    def test_is_a_deployment_check(self):
+        check = event_bus_checks.check_event_bus
+        assert check in registry.registry.get_checks(include_deployment_checks=True)
+        assert check not in registry.registry.get_checks()
+        assert check.tags == ("event_bus",)
 
     @ddt.data(
-        DISABLED,
+        {"some.event": {"topic": {"event_key_field": "key", "enabled": False}}},
         {},
         None,
+        3,
         [],
-        {"some.event": {"topic": {"enabled": 1}}},
         {"some.event": None},
-        {"some.event": {"topic": {"enabled": None}}},
-        {"some.event": {"topic": {}}},
+        {"some.event": 3},
+        {"some.event": []},
         {"some.event": {"topic": None}},
+        {"some.event": {"topic": 3}},
+        {"some.event": {"topic": []}},
+        {"some.event": {"topic": {}}},
+        {"some.event": {"topic": {"enabled": None}}},
+        {"some.event": {"topic": {"enabled": 1}}},
     )
-    def test_nothing_is_warned_of_while_no_event_is_enabled(self, config):
-        for producer in (None, REDIS_PRODUCER, KAFKA_PRODUCER):
-            for check in CHECKS:
-                assert self.warnings(check, config, EVENT_BUS_PRODUCER=producer) == ([], "")
+    def test_nothing_is_reported_while_no_event_is_enabled(self, config):
+        assert self.run_check(config, EVENT_BUS_PRODUCER=None) == ([], [])
 
     # The producer
 
+    @ddt.data(None, "")
+    def test_no_producer(self, producer):
+        text = "EVENT_BUS_PRODUCER is not set, so every event may be dropped without a message."
+        assert self.run_check(EVENT_BUS_PRODUCER=producer) == (["W001"], [text])
+
     @ddt.data(
-        None,
-        "",
         "nonsense",
-        "no_such_module.create_producer",
-        "django.no_such_attribute",
         ".create_producer",
-        "django.",
-        3,
-        ["django.setup"],
-        {"django": "setup"},
-        "logging.INFO",
-        f"{__name__}.NoProducer",
+        "edx_event_bus_redis.",
+        "edx_event_bus_redis:create_producer",
+        "edx_event_bus_redis.RedisEventConsumer",
+        "edx_event_bus_kafka.KafkaEventProducer",
         "openedx_events.event_bus.NoEventBusProducer",
+        3,
+        [REDIS],
+        {REDIS: KAFKA},
     )
-    def test_unusable_producer(self, producer):
-        ids, text = self.warnings(event_bus_checks.check_producer, EVENT_BUS_PRODUCER=producer)
+    def test_another_producer(self, producer):
+        ids, [text] = self.run_check(EVENT_BUS_PRODUCER=producer)
+        assert ids == ["W001"]
+        assert text.startswith(f"EVENT_BUS_PRODUCER is neither {REDIS} nor {KAFKA}, so")
 
-        assert ids == ["event_bus.W001"]
-        assert text.startswith("EVENT_BUS_PRODUCER cannot be used (")
-        assert "()" not in text
-
-    def test_producer_whose_module_raises(self):
-        # As int("10k") in a module of a back end, for example.
-        with mock.patch.object(event_bus_checks, "import_string", side_effect=ValueError("10k")):
-            ids, text = self.warnings(event_bus_checks.check_producer, EVENT_BUS_PRODUCER=REDIS_PRODUCER)
-
-        assert ids == ["event_bus.W001"]
-        assert "(ValueError: 10k)" in text
-
-    @ddt.data(f"{__name__}.create_producer", f"{__name__}.Producer")
-    def test_usable_producer(self, producer):
-        assert self.warnings(event_bus_checks.check_producer, EVENT_BUS_PRODUCER=producer) == ([], "")
+    @ddt.data(ImportError("no module"), ValueError("10k"), SystemExit("bye"), KeyboardInterrupt("stop"))
+    def test_producer_that_cannot_be_imported(self, error):
+        with mock.patch.object(event_bus_checks, "import_string", side_effect=error):
+            ids, texts = self.run_check(
+                EVENT_BUS_PRODUCER=KAFKA,
+                EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS="kafka:9092",
+                EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL="http://registry:8081",
+            )
+        assert ids == ["W001"]
+        assert f"{KAFKA} cannot be imported ({type(error).__name__}: {error})" in texts[0]
 
     # Kafka
 
     @ddt.data(
-        ("kafka:9092", "http://registry:8081", []),
-        (None, "http://registry:8081", ["event_bus.W003"]),
-        ("kafka:9092", "", ["event_bus.W004"]),
-        ("", None, ["event_bus.W003", "event_bus.W004"]),
+        {},
+        {"EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL": "https://registry"},
+        {"EVENT_BUS_KAFKA_API_KEY": "key", "EVENT_BUS_KAFKA_API_SECRET": "secret"},
+        {"EVENT_BUS_KAFKA_API_KEY": None, "EVENT_BUS_KAFKA_API_SECRET": ""},
+        # Settings of Redis do not matter.
+        {"EVENT_BUS_REDIS_CONNECTION_URL": None, "EVENT_BUS_REDIS_STREAM_MAX_LEN": 0},
+    )
+    def test_kafka(self, settings):
+        assert self.run_kafka(**settings) == ([], [])
+
+    @ddt.data(
+        ("W003", "BOOTSTRAP_SERVERS", None, "is not set, so every event is lost."),
+        ("W003", "BOOTSTRAP_SERVERS", ["kafka:9092"], "is not a string without a scheme, so every event is lost."),
+        ("W003", "BOOTSTRAP_SERVERS", "http://kafka", "is not a string without a scheme, so every event is lost."),
+        ("W004", "SCHEMA_REGISTRY_URL", "", "is not set, so every event is lost."),
+        ("W004", "SCHEMA_REGISTRY_URL", "registry:8081", "does not begin with http:// or https://, so every event is"),
+        ("W004", "SCHEMA_REGISTRY_URL", 3, "cannot be used (AttributeError), so every event is lost."),
+        ("W010", "API_KEY", "key", "and EVENT_BUS_KAFKA_API_SECRET are not both set, so the producer connects without"),
+        ("W010", "SCHEMA_REGISTRY_API_KEY", "key", "and EVENT_BUS_KAFKA_SCHEMA_REGISTRY_API_SECRET are not both set"),
     )
     @ddt.unpack
-    def test_kafka_settings(self, servers, registry_url, expected):
-        with mock.patch.object(event_bus_checks, "import_string"):
-            ids, text = self.warnings(
-                event_bus_checks.check_kafka,
-                EVENT_BUS_PRODUCER=KAFKA_PRODUCER,
-                EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS=servers,
-                EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL=registry_url,
-            )
+    def test_wrong_setting_of_kafka(self, number, name, value, text):
+        ids, texts = self.run_kafka(**{f"EVENT_BUS_KAFKA_{name}": value})
+        assert ids == [number]
+        assert texts[0].startswith(f"EVENT_BUS_KAFKA_{name} {text}")
 
-        assert ids == expected
-        texts = {
-            "event_bus.W003": "EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS is not set, so every event is dropped in silence.",
-            "event_bus.W004": (
-                "EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL is not set, so every event fails in the producer's log."
-            ),
-        }
-        assert text == "".join(texts[name] for name in expected)
+    @ddt.data("API", "SCHEMA_REGISTRY_API")
+    def test_secret_without_key(self, name):
+        assert self.run_kafka(**{f"EVENT_BUS_KAFKA_{name}_SECRET": "secret"})[0] == ["W010"]
 
     def test_plain_confluent_kafka(self):
-        # Whether it is installed or not.
-        with mock.patch.object(event_bus_checks, "import_string", side_effect=ImportError("No fastavro")) as imported:
-            ids, text = self.warnings(
-                event_bus_checks.check_kafka,
-                EVENT_BUS_PRODUCER=KAFKA_PRODUCER,
-                EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS="kafka:9092",
-                EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL="http://registry:8081",
-            )
-
-        assert ids == ["event_bus.W002"]
-        assert text.startswith("confluent-kafka lacks its Avro part (No fastavro), so every event is dropped")
-        imported.assert_called_once_with("confluent_kafka.schema_registry.avro.AvroSerializer")
+        with mock.patch.object(
+            event_bus_checks, "import_string", side_effect=[None, ImportError("fastavro")]
+        ) as mocked:
+            ids, texts = self.run_check(EVENT_BUS_PRODUCER=KAFKA)
+        assert ids == ["W002", "W003", "W004"]
+        assert f"{AVRO} cannot be imported (ImportError: fastavro), so every event is dropped" in texts[0]
+        assert mocked.mock_calls == [mock.call(KAFKA), mock.call(AVRO)]
 
     # Redis
 
     @ddt.data(
-        (f"redis://redis:6379/0?{TIMEOUTS}", 1, []),
-        (f"rediss://:secret@redis:6379/0?{TIMEOUTS}", 1, []),
-        (None, 1, ["event_bus.W005"]),
-        ("", 1, ["event_bus.W005"]),
-        (3, 1, ["event_bus.W005"]),
-        ("redis:6379", 1, ["event_bus.W005"]),
-        (f"redis://:secret@redis:secret/0?{TIMEOUTS}", 1, ["event_bus.W005"]),
-        ("redis://redis:6379/0?socket_timeout=secret", 1, ["event_bus.W005"]),
-        ("redis://redis:6379/0", 1, ["event_bus.W006"]),
-        ("redis://redis:6379/0?socket_timeout=2", 1, ["event_bus.W006"]),
-        ("redis://redis:6379/0?socket_connect_timeout=2", 1, ["event_bus.W006"]),
-        ("redis://redis:6379/0?socket_timeout=0&socket_connect_timeout=0", 1, ["event_bus.W006"]),
-        (f"redis://redis:6379/0?{TIMEOUTS}", 2, ["event_bus.W007"]),
-        (f"redis://redis:6379/0?{TIMEOUTS}", 1.9, ["event_bus.W007"]),
-        (f"redis://redis:6379/0?{TIMEOUTS}", 0, ["event_bus.W007"]),
-        (f"redis://redis:6379/0?{TIMEOUTS}", -1, ["event_bus.W007"]),
-        (f"redis://redis:6379/0?{TIMEOUTS}", "1", ["event_bus.W007"]),
-        (f"redis://redis:6379/0?{TIMEOUTS}", None, ["event_bus.W007"]),
+        URL,
+        f"rediss://:secret@redis:6379/1/?{TIMEOUTS}",
+        f"redis://redis?{TIMEOUTS}&health_check_interval=10&max_connections=5",
+        f"{ADDRESS}?socket_timeout=60",
+        "unix:///run/redis.sock?socket_timeout=2",
+        "unix:///run/redis.sock",
+    )
+    def test_redis(self, url):
+        # Settings of Kafka do not matter.
+        settings = {"EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS": None, "EVENT_BUS_KAFKA_API_KEY": "key"}
+        assert self.run_redis(EVENT_BUS_REDIS_CONNECTION_URL=url, **settings) == ([], [])
+
+    @ddt.data(
+        ("W005", None, "is not set, so every event is lost."),
+        ("W005", "", "is not set, so"),
+        ("W005", 3, "cannot be used (AttributeError), so"),
+        ("W005", "redis:6379", "has no host, so"),
+        ("W005", f"redis:///0?{TIMEOUTS}", "has no host, so"),
+        ("W005", f"unix://?{TIMEOUTS}", "has no host, so"),
+        ("W005", f"redis://{{{{ REDIS_HOST }}}}:6379/0?{TIMEOUTS}", "has a host that contains {, so"),
+        ("W005", f"redis://redis:6379/secret?{TIMEOUTS}", "has a path that is not a database number, so"),
+        ("W005", f"http://redis:6379/0?{TIMEOUTS}", "cannot be used (ValueError), so"),
+        ("W005", f"redis://:secret@redis:secret/0?{TIMEOUTS}", "cannot be used (ValueError), so"),
+        ("W005", f"{ADDRESS}?socket_timeout=secret", "cannot be used (ValueError), so"),
+        ("W005", f"{ADDRESS}?socket_timout=2", "has an option that redis-py does not know, so"),
+        ("W006", ADDRESS, "has no socket_timeout, so a Redis that does not answer can block the sender."),
+        ("W006", f"{ADDRESS}?socket_connect_timeout=2", "has no socket_timeout, so"),
+        ("W006", f"{ADDRESS}?socket_timeout=0", "has a socket_timeout that is not above 0 and at most 60 seconds, so"),
+        ("W006", f"{ADDRESS}?socket_timeout=61", "has a socket_timeout that is not"),
+        ("W006", f"{ADDRESS}?socket_timeout=2&socket_connect_timeout=0", "has a socket_connect_timeout that is not"),
+        ("W006", f"{ADDRESS}?socket_timeout=2&socket_connect_timeout=2000", "has a socket_connect_timeout that is not"),
+        ("W006", "unix:///run/redis.sock?socket_timeout=2000", "has a socket_timeout that is not"),
     )
     @ddt.unpack
-    def test_redis_settings(self, url, poll, expected):
-        ids, text = self.warnings(
-            event_bus_checks.check_redis,
-            EVENT_BUS_PRODUCER=REDIS_PRODUCER,
-            EVENT_BUS_REDIS_CONNECTION_URL=url,
-            EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT=poll,
+    def test_wrong_url_of_redis(self, number, url, text):
+        ids, texts = self.run_redis(EVENT_BUS_REDIS_CONNECTION_URL=url)
+        assert ids == [number]
+        assert texts[0].startswith(f"EVENT_BUS_REDIS_CONNECTION_URL {text}")
+        assert "secret" not in texts[0]
+
+    @ddt.data(0, -1, 2, 1.9, "1", None)
+    def test_wrong_poll_timeout(self, poll):
+        settings = {"EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": poll}
+        assert self.run_redis(**settings) == ([], [])
+        assert self.run_redis(EVENT_BUS_CONSUMER="some.consumer", **settings) == (
+            ["W007"],
+            [
+                "EVENT_BUS_REDIS_CONNECTION_URL has socket_timeout=2, and EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT is "
+                f"{poll!r}, so a consumer fails each time it waits for events."
+            ],
         )
 
-        assert ids == expected
-        assert ("EVENT_BUS_REDIS_CONNECTION_URL" in text) == bool(expected)
-        assert "secret" not in text
+    def test_poll_timeout(self):
+        consumer = {"EVENT_BUS_CONSUMER": "some.consumer"}
+        assert self.run_redis(EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT=1, **consumer) == ([], [])
+        # The default of 60 seconds is too long.
+        ids, texts = self.run_redis(**consumer)
+        assert ids == ["W007"]
+        assert "POLL_TIMEOUT is 60," in texts[0]
 
-    def test_redis_settings_that_are_not_there(self):
-        ids, _text = self.warnings(event_bus_checks.check_redis, EVENT_BUS_PRODUCER=REDIS_PRODUCER)
-        assert ids == ["event_bus.W005"]
+    @ddt.data((0, "is below 1"), (-1, "is below 1"), ("10k", "cannot be used (ValueError)"))
+    @ddt.unpack
+    def test_length_of_the_stream(self, length, text):
+        ids, texts = self.run_redis(EVENT_BUS_REDIS_STREAM_MAX_LEN=length)
+        assert ids == ["W008"]
+        assert texts == [f"EVENT_BUS_REDIS_STREAM_MAX_LEN {text}, so the stream keeps no event."]
+        for right in (1, "1000"):
+            assert self.run_redis(EVENT_BUS_REDIS_STREAM_MAX_LEN=right) == ([], [])
 
-        url = f"redis://redis:6379/0?{TIMEOUTS}"
-        ids, text = self.warnings(
-            event_bus_checks.check_redis, EVENT_BUS_PRODUCER=REDIS_PRODUCER, EVENT_BUS_REDIS_CONNECTION_URL=url
-        )
-        assert ids == ["event_bus.W007"]
-        assert "(60)" in text
-
-    @ddt.data(event_bus_checks.check_kafka, event_bus_checks.check_redis)
-    def test_the_other_bus_is_left_alone(self, check):
-        assert self.warnings(check, EVENT_BUS_PRODUCER=f"{__name__}.create_producer") == ([], "")
-        assert self.warnings(check, EVENT_BUS_PRODUCER=None) == ([], "")
-        assert self.warnings(check, EVENT_BUS_PRODUCER=[REDIS_PRODUCER]) == ([], "")
+    def test_topic_prefix(self):
+        for run in (self.run_redis, self.run_kafka):
+            ids, texts = run(EVENT_BUS_TOPIC_PREFIX="prod-")
+            assert ids == ["W009"]
+            assert texts[0].startswith("EVENT_BUS_TOPIC_PREFIX ends in -, so")
+            for right in ("prod", "my-prod", "", None, 3):
+                assert run(EVENT_BUS_TOPIC_PREFIX=right) == ([], [])

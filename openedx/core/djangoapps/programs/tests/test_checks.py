@@ -24,25 +24,29 @@ def entry(enabled=True, topic=TOPIC, key_field=KEY_FIELD):
 class ProgramCertificateEventsCheckTests(TestCase):
     """Both events are enabled, or neither, with the topic and key that consumers expect."""
 
-    def warnings(self, config):
+    def warnings(self, config, bus="redis"):
         """Run the check and return its warnings."""
-        with override_settings(EVENT_BUS_PRODUCER_CONFIG=config):
+        with override_settings(
+            EVENT_BUS_PRODUCER_CONFIG=config, EVENT_BUS_PRODUCER=f"edx_event_bus_{bus}.create_producer"
+        ):
             return check_program_certificate_events(app_configs=None)
 
-    def test_is_registered(self):
-        assert check_program_certificate_events in registry.registry.get_checks()
-        assert "event_bus" in check_program_certificate_events.tags
+    def test_is_a_deployment_check(self):
+        assert check_program_certificate_events in registry.registry.get_checks(include_deployment_checks=True)
+        assert check_program_certificate_events not in registry.registry.get_checks()
+        assert check_program_certificate_events.tags == ("event_bus",)
 
     def test_the_defaults(self):
-        assert not run_checks(tags=["event_bus"])
+        assert not run_checks(tags=["event_bus"], include_deployment_checks=True)
         assert not self.warnings({AWARDED: entry(False), REVOKED: entry(False)})
 
-    def test_both(self):
-        assert not self.warnings({AWARDED: entry(), REVOKED: entry()})
+    @ddt.data("redis", "kafka")
+    def test_both(self, bus):
+        assert not self.warnings({AWARDED: entry(), REVOKED: entry()}, bus)
 
     @ddt.data(
-        (AWARDED, REVOKED, "consumers take revoked certificates for valid ones"),
-        (REVOKED, AWARDED, "consumers hear of no certificate before it is revoked"),
+        (AWARDED, REVOKED, "consumers keep revoked certificates as valid ones"),
+        (REVOKED, AWARDED, "consumers receive revocations of certificates they never received"),
     )
     @ddt.unpack
     def test_one_alone(self, enabled, missing, consequence):
@@ -50,35 +54,44 @@ class ProgramCertificateEventsCheckTests(TestCase):
             messages = self.warnings(config)
 
             assert [message.id for message in messages] == ["programs.W001"]
-            assert messages[0].msg == (f"{enabled} is enabled on the event bus, {missing} is not: {consequence}.")
+            assert messages[0].msg == f"{missing} is not enabled, but the other event is: {consequence}."
             assert messages[0].hint == (
                 f'EVENT_BUS_PRODUCER_CONFIG: {{"{missing}": {{"learning-program-certificate-lifecycle": '
                 '{"event_key_field": "program_certificate.program.uuid", "enabled": true}}}'
             )
 
-    def test_another_topic(self):
-        messages = self.warnings({AWARDED: entry(topic="other"), REVOKED: entry()})
+    @ddt.data("other", 3, None)
+    def test_another_topic(self, topic):
+        messages = self.warnings({AWARDED: entry(topic=topic), REVOKED: entry()})
 
         assert [message.id for message in messages] == ["programs.W002"]
-        assert f"{AWARDED} is sent to other alone" in messages[0].msg
+        assert messages[0].msg == f"{AWARDED} is not sent to {TOPIC}, where consumers expect it, but to {topic}."
 
-    def test_a_topic_besides(self):
-        assert not self.warnings({AWARDED: entry() | entry(topic="analytics"), REVOKED: entry()})
+    @ddt.data("redis", "kafka")
+    def test_a_second_topic_with_another_key(self, bus):
+        assert not self.warnings({AWARDED: entry() | entry(topic="other", key_field="x"), REVOKED: entry()}, bus)
 
     @ddt.data("program_certificate.uuid", "program_certificate.nope", None)
     def test_another_key(self, key_field):
-        messages = self.warnings({AWARDED: entry(), REVOKED: entry(key_field=key_field)})
+        config = {AWARDED: entry(), REVOKED: entry(key_field=key_field)}
+        messages = self.warnings(config, "kafka")
 
         assert [message.id for message in messages] == ["programs.W003"]
-        assert f"{REVOKED} has the key {key_field!r}" in messages[0].msg
+        assert messages[0].msg.startswith(f"{REVOKED} has the key {key_field!r}, so Kafka may lose it")
+        # A stream of Redis has no key.
+        assert not self.warnings(config, "redis")
 
     @ddt.data(
         None,
         [],
         "text",
+        3,
         {AWARDED: None},
+        {AWARDED: 3},
         {AWARDED: []},
         {AWARDED: {TOPIC: None}},
+        {AWARDED: {TOPIC: 3}},
+        {AWARDED: {TOPIC: []}},
         {AWARDED: {TOPIC: {}}},
         {AWARDED: {TOPIC: {"enabled": True}}},
         {AWARDED: entry("true")},
