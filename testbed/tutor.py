@@ -236,7 +236,7 @@ def evaluate_lms(module, env):
     client = getattr(get_producer(), "client", None)
     return {
         "settings": values,
-        "checks": [message.id for message in run_checks(tags=["event_bus"])],
+        "checks": [message.id for message in run_checks(tags=["event_bus"], include_deployment_checks=True)],
         "connection": client and {name: getattr(client.connection_pool.make_connection(), name) for name in CONNECTION},
         "poll_timeout": consumer.CONSUMER_POLL_TIMEOUT,
         "stream": config.get_full_topic(TOPIC),
