@@ -75,6 +75,11 @@ def enabled(config):
     return [event_type for event_type in (AWARDED, REVOKED) if config[event_type][TOPIC]["enabled"] is True]
 
 
+def check():
+    """Run the checks of the event bus."""
+    return run_checks(tags=["event_bus"], include_deployment_checks=True)
+
+
 def test_no_page_has_a_gap():
     for page in (*PAGES, *(ROOT / "openedx/core/djangoapps/programs/docs/decisions").glob("000[23]*.rst")):
         assert "%(" not in page.read_text(encoding="utf-8"), page
@@ -141,10 +146,10 @@ def test_redis_in_yaml():
     config = yaml.safe_load(named_block("events-yaml"))["EVENT_BUS_PRODUCER_CONFIG"]
     made["EVENT_BUS_PRODUCER_CONFIG"] = merge_producer_configs(settings.EVENT_BUS_PRODUCER_CONFIG, config)
     with override_settings(**made):
-        assert not run_checks(tags=["event_bus"], include_deployment_checks=True)
+        assert not check()
         # It can fail: without the time-outs.
         with override_settings(EVENT_BUS_REDIS_CONNECTION_URL="redis://redis:6379/0"):
-            assert [message.id for message in run_checks(tags=["event_bus"], include_deployment_checks=True)] == ["event_bus.W006"]
+            assert [message.id for message in check()] == ["event_bus.W006"]
 
 
 def test_kafka_in_yaml():
@@ -152,10 +157,10 @@ def test_kafka_in_yaml():
     config = yaml.safe_load(named_block("events-yaml"))["EVENT_BUS_PRODUCER_CONFIG"]
     made["EVENT_BUS_PRODUCER_CONFIG"] = merge_producer_configs(settings.EVENT_BUS_PRODUCER_CONFIG, config)
     with override_settings(**made):
-        assert not run_checks(tags=["event_bus"], include_deployment_checks=True)
+        assert not check()
         # It can fail: without a registry.
         with override_settings(EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL=None):
-            assert [message.id for message in run_checks(tags=["event_bus"], include_deployment_checks=True)] == ["event_bus.W004"]
+            assert [message.id for message in check()] == ["event_bus.W004"]
 
 
 def test_credentials_starts_with_what_it_is_given():

@@ -18,21 +18,8 @@ KAFKA = "edx_event_bus_kafka.create_producer"
 REDIS_URL = "redis://redis:6379/0?socket_timeout=2&socket_connect_timeout=2"
 
 
-# The functions below get the value of a setting. They return what is wrong with it, or an empty string.
-def _find_producer_problem(path: str) -> str:
-    return _find_import_problem(path) if path in (REDIS, KAFKA) else f"is neither {REDIS} nor {KAFKA}"
-
-
-def _find_import_problem(path: str) -> str:
-    try:
-        import_string(path)
-    except BaseException as exc:  # pylint: disable=broad-exception-caught
-        # openedx-events catches SystemExit too, and drops every event.
-        return f"cannot be used, because {path} cannot be imported ({type(exc).__name__}: {exc})"
-    return ""
-
-
 def _find_url_problem(url: str) -> str:
+    """Return what is wrong with the URL of Redis, or an empty string."""
     parts = urlsplit(url)
     is_socket = parts.scheme == "unix"
     host = parts.path if is_socket else parts.hostname
@@ -48,6 +35,7 @@ def _find_url_problem(url: str) -> str:
 
 
 def _find_timeout_problem(url: str) -> str:
+    """Return what is wrong with the time-outs in the URL of Redis, or an empty string."""
     options = import_string("redis.ConnectionPool").from_url(url).connection_kwargs
     # Without socket_connect_timeout, redis-py has another time-out. A Unix socket does not depend on a network.
     if "socket_timeout" not in options and not url.startswith("unix:"):
@@ -59,6 +47,7 @@ def _find_timeout_problem(url: str) -> str:
 
 
 def _find_poll_problem(url: str) -> str:
+    """Return why a consumer cannot wait as long as EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT says, or an empty string."""
     # redis-py 8 has a time-out if the URL has none.
     timeout = import_string("redis.ConnectionPool").from_url(url).make_connection().socket_timeout or float("inf")
     poll = getattr(settings, "EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT", 60)
@@ -72,7 +61,7 @@ def _find_key_problem(secret: str) -> Callable[[object], str]:
 
 
 class Row(NamedTuple):
-    """What can be wrong with a setting. A setting without a default must be set."""
+    """What can be wrong with a setting: ``find_problem`` gets its value. A setting without a default must be set."""
 
     number: int
     setting: str
@@ -86,9 +75,11 @@ class Row(NamedTuple):
 # Only the first problem of a setting is reported.
 # fmt: off
 ROWS = (
-    Row(1, "EVENT_BUS_PRODUCER", _find_producer_problem, "every event may be dropped without a message",
+    Row(1, "EVENT_BUS_PRODUCER",
+        lambda path: "" if path in (REDIS, KAFKA) and import_string(path) else f"is neither {REDIS} nor {KAFKA}",
+        "every event may be dropped without a message",
         f"For example: {REDIS}. To use another producer, add event_bus.W001 to SILENCED_SYSTEM_CHECKS."),
-    Row(2, "EVENT_BUS_PRODUCER", lambda _: _find_import_problem("confluent_kafka.schema_registry.avro.AvroSerializer"),
+    Row(2, "EVENT_BUS_PRODUCER", lambda _: import_string("confluent_kafka.schema_registry.avro.AvroSerializer") and "",
         "every event is dropped without a message", "pip install 'confluent-kafka[avro,schemaregistry]'", KAFKA),
     Row(3, "EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS",
         lambda hosts: "" if isinstance(hosts, str) and "://" not in hosts else "is not a string without a scheme",
@@ -132,18 +123,21 @@ def check_event_bus(app_configs, **kwargs):
 
 
 def _find_problem(row: Row) -> str:
+    """Return what is wrong with a setting, or an empty string."""
     value = getattr(settings, row.setting, row.default)
     if row.default is None and value in (None, ""):
         return "is not set"
     try:
         return row.find_problem(value)
-    except BaseException as exc:  # pylint: disable=broad-exception-caught
-        return f"cannot be used ({type(exc).__name__})"  # not the message, which may contain a password
+    except BaseException as exc:
+        # A library may even raise SystemExit when it is imported. A message about a URL may contain a password.
+        return f"cannot be used ({type(exc).__name__}{'' if row.setting.endswith('_URL') else f': {exc}'})"
 
 
 def _is_any_event_enabled() -> bool:
+    """Tell whether an event is sent to the event bus. No event is if the configuration is malformed."""
     try:
         topics = [topic for event in settings.EVENT_BUS_PRODUCER_CONFIG.values() for topic in event.values()]
         return any(topic["enabled"] is True for topic in topics)
     except (AttributeError, KeyError, TypeError):
-        return False  # openedx-events does not start with such a configuration
+        return False

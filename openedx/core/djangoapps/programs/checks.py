@@ -9,7 +9,7 @@ from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM
 
 TOPIC = "learning-program-certificate-lifecycle"  # what consumers expect
 KEY_FIELD = "program_certificate.program.uuid"
-ENTRY = f'{{"{TOPIC}": {{"event_key_field": "{KEY_FIELD}", "enabled": true}}}}'
+HINT = f'EVENT_BUS_PRODUCER_CONFIG: {{"%s": {{"{TOPIC}": {{"event_key_field": "{KEY_FIELD}", "enabled": true}}}}}}'
 # Event type -> what happens if only the other event is enabled.
 EVENTS = {
     PROGRAM_CERTIFICATE_AWARDED.event_type: "consumers receive revocations of certificates they never received",
@@ -37,14 +37,14 @@ def check_program_certificate_events(app_configs, **kwargs):
             number, text = 3, f"has the key {topics[TOPIC]!r}, so Kafka may lose it or deliver it in another order"
         else:
             continue
-        hint = f'EVENT_BUS_PRODUCER_CONFIG: {{"{event_type}": {ENTRY}}}'
-        messages.append(CheckWarning(f"{event_type} {text}.", hint=hint, id=f"programs.W00{number}"))
+        messages.append(CheckWarning(f"{event_type} {text}.", hint=HINT % event_type, id=f"programs.W00{number}"))
     return messages
 
 
 def _get_enabled_topics(event_type: str) -> dict[object, object]:
+    """Return topic -> key of the topics to which an event is sent. Return none if the configuration is malformed."""
     try:
         topics = settings.EVENT_BUS_PRODUCER_CONFIG[event_type]
         return {topic: entry["event_key_field"] for topic, entry in topics.items() if entry["enabled"] is True}
     except (AttributeError, KeyError, TypeError):
-        return {}  # openedx-events does not start with such a configuration
+        return {}
