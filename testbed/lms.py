@@ -126,21 +126,13 @@ def award_again(username):
 
 
 @action
-def revoke_again(username, course_run):
-    """Start the revocation task by itself."""
-    from openedx.core.djangoapps.programs.tasks import revoke_program_certificates
-
-    revoke_program_certificates.delay(username, course_run)
-
-
-@action
-def command(name, options):
+def command(name, options=None, arguments=()):
     """Call a management command; return what it printed, the error it ended with, if any, and its exit code."""
     from django.core.management import CommandError, call_command
 
     output, error, returncode = io.StringIO(), None, 0
     try:
-        call_command(name, stdout=output, stderr=output, **options)
+        call_command(name, *arguments, stdout=output, stderr=output, **(options or {}))
     except CommandError as exc:
         error, returncode = str(exc), exc.returncode
     return {"output": output.getvalue(), "error": error, "returncode": returncode}

@@ -51,7 +51,7 @@ def append(path, record):
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, (json.dumps(record, ensure_ascii=False) + "\n").encode())
+        os.write(descriptor, (json.dumps(record, ensure_ascii=False, default=str) + "\n").encode())
     finally:
         os.close(descriptor)
 

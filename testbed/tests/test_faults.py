@@ -50,7 +50,7 @@ RETRY_DIVISOR = "100"
 # Milliseconds after which an event that was delivered, but not acknowledged, is taken for stuck.
 STUCK = 5000
 
-BACKPOPULATE = "backpopulate_program_credentials"
+NOTIFY = ("notify_credentials", "--notify_programs", "--revoke_program_certs", "--start-date")
 REPUBLISH = "republish_program_certificate_events"
 # All that a crontab or a CronJob says, hour after hour.
 SCHEDULED = shlex.split(named_block("crontab").partition("./manage.py lms ")[2])
@@ -144,6 +144,7 @@ class Scene:
     def __init__(self, site, name):
         self.site = site
         self.name = name
+        self.began = datetime.now(UTC)
         self.program = next(site.unused_programs)
         self.first_run, self.last_run = _runs(self.program)
         self.numbers = itertools.count(1)
@@ -279,17 +280,12 @@ class Scene:
             times - 1 for times in Counter((_username(event), event["type"]) for event in self.events()).values()
         )
 
-    def backpopulate(self):
-        """Run the platform's command that brings lost award tasks back."""
-        self.note = f"the platform lost the award: `{BACKPOPULATE} --commit` first"
-        self.site.do("command", name=BACKPOPULATE, options={"commit": True, "usernames": list(self.owed)})
-        self.settle()
-
-    def revoke_again(self):
-        """Start lost revocation tasks again, for which the slice has no command."""
-        self.note = "the platform lost the revocation: `revoke_program_certificates.delay(...)` in the shell first"
-        for username in self.owed:
-            self.site.do("revoke_again", username=username, course_run=self.last_run)
+    def notify_credentials(self):
+        """Run the platform's command that brings lost awards and revocations back, from this scene's begin."""
+        lost = "revocation" if "revoked" in self.owed.values() else "award"
+        self.note = f"the platform lost the {lost}: `notify_credentials` first"
+        done = self.site.do("command", name=NOTIFY[0], arguments=[*NOTIFY[1:], self.began.isoformat()])
+        assert (done["error"], done["returncode"]) == (None, 0)
         self.settle()
 
     def republish(self):
@@ -323,7 +319,7 @@ class Scene:
             name, "manage.py", "lms", *argv, env=self.site.env(), stdout=subprocess.PIPE, text=True
         )
 
-    def finish(self, fault, injected, *, lost, task="succeeded", wrong_before=0, repair=None, republish=None, note=""):
+    def finish(self, fault, injected, *, lost, task="succeeded", wrong_before=0, republish=None, note=""):
         """
         Republish, check, and add the row.
 
@@ -333,7 +329,6 @@ class Scene:
             lost (int): how many events must have been lost before the republish run; None if that may differ.
             task (str): what must have become of the tasks.
             wrong_before (int): how many certificates the platform itself has got wrong.
-            repair (callable): what mends those. Defaults to ``backpopulate``.
             republish (callable): what republishes, and returns a summary. Defaults to ``republish``.
             note (str): more for the table.
         """
@@ -342,7 +337,7 @@ class Scene:
         lost = self.lost() if lost is None else lost
         assert (self.lost(), self.wrong(), outcomes) == (lost, wrong_before, task)
         if wrong_before:
-            (repair or self.backpopulate)()
+            self.notify_credentials()
         summary = (republish or self.republish)()
         self.settle()
         row = Row(
@@ -700,7 +695,6 @@ def test_credentials_refuses_a_revocation(scene):
         "once",
         lost=1,
         wrong_before=1,
-        repair=scene.revoke_again,
     )
 
 
@@ -790,7 +784,6 @@ def test_revocation_answered_by_something_else(site, scene):
         "once",
         lost=1,
         wrong_before=1,
-        repair=scene.revoke_again,
     )
 
 

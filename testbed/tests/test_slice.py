@@ -2,11 +2,12 @@
 Tests that the slice behaves like the platform where the change, and the platform's own tests, depend on it.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from unittest import mock
 
 import httpretty
@@ -16,6 +17,7 @@ from celery.exceptions import MaxRetriesExceededError
 from django.contrib.auth.models import User
 from django.contrib.sites.models import Site
 from django.core.cache import caches
+from django.core.management import BaseCommand, CommandError, call_command, load_command_class
 from django.test import override_settings
 from edx_django_utils.cache import RequestCache
 from opaque_keys.edx.keys import CourseKey
@@ -51,6 +53,7 @@ pytestmark = pytest.mark.django_db
 RUN = CourseKey.from_string("course-v1:OpenX+A+2026")
 OTHER_RUN = CourseKey.from_string("course-v1:OpenX+B+2026")
 TOPIC = "learning-program-certificate-lifecycle"
+NOTIFY_TASK = "openedx.core.djangoapps.credentials.tasks.v1.tasks.handle_notify_credentials"
 
 
 @pytest.fixture(autouse=True)
@@ -298,6 +301,63 @@ def test_anonymous_id_is_stable():
 
     assert anonymous_id_for_user(user, None) == anonymous_id_for_user(User.objects.get(id=user.id), None)
     assert anonymous_id_for_user(user, None) != anonymous_id_for_user(user, RUN)
+
+
+# notify_credentials
+
+# The options that it has on releases of 2026.
+NOTIFY_OPTIONS = {
+    *("--dry-run", "--site", "--courses", "--program_uuids", "--start-date", "--end-date", "--delay", "--page-size"),
+    *("--auto", "--args-from-database", "--verbose", "--notify_programs", "--user_ids", "--revoke_program_certs"),
+}
+
+
+def test_notify_credentials_has_no_option_of_its_own():
+    parser = load_command_class("openedx.core.djangoapps.credentials", "notify_credentials").create_parser("", "")
+    options = {name for name in parser._option_string_actions if name.startswith("--")}
+
+    assert options - {name for name in BaseCommand().create_parser("", "")._option_string_actions} <= NOTIFY_OPTIONS
+
+
+def test_notify_credentials_refuses_without_a_filter():
+    with mock.patch(f"{NOTIFY_TASK}.delay") as delay, pytest.raises(CommandError, match="filter"):
+        call_command("notify_credentials", "--notify_programs", "--revoke_program_certs")
+    assert not delay.called
+
+
+def test_notify_credentials_starts_one_task():
+    with mock.patch(f"{NOTIFY_TASK}.delay") as delay:
+        call_command("notify_credentials", "--notify_programs", "--start-date", "2026-11-23T09:00:00")
+    start = datetime(2026, 11, 23, 9, tzinfo=UTC)
+    delay.assert_called_once_with({"start_date": start, "notify_programs": True, "revoke_program_certs": False}, [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "programs"),
+    [
+        ([], []),
+        (["--revoke_program_certs"], []),  # alone it does nothing, and says nothing
+        (["--notify_programs"], [("award_program_certificates", "passed")]),
+        (
+            ["--notify_programs", "--revoke_program_certs"],
+            [("award_program_certificates", "passed"), ("revoke_program_certificates", "lost", str(RUN))],
+        ),
+    ],
+)
+def test_notify_credentials(credentials_config, flags, programs):
+    start = datetime.now(UTC)
+    names = ("award_course_certificate", "award_program_certificates", "revoke_program_certificates")
+    with contextlib.ExitStack() as stack:
+        patches = {name: stack.enter_context(mock.patch.object(getattr(tasks, name), "delay")) for name in names}
+        for username, status in (("old", "downloadable"), ("passed", "downloadable"), ("lost", "unavailable")):
+            GeneratedCertificateFactory(user=UserFactory(username=username), course_id=RUN, status=status)
+        GeneratedCertificate.objects.filter(user__username="old").update(modified_date=start - timedelta(seconds=1))
+        for delay in patches.values():
+            delay.reset_mock()
+        call_command("notify_credentials", "--start-date", start.isoformat(), *flags)
+        started = [(name, *call.args) for name, delay in patches.items() for call in delay.mock_calls]
+
+    assert started == [("award_course_certificate", name, str(RUN)) for name in ("passed", "lost")] + programs
 
 
 # The service's API

@@ -54,6 +54,20 @@ def get_eligible_and_available_certificates(user):
     return GeneratedCertificate.eligible_available_certificates.filter(user=user)
 
 
+def get_recently_modified_certificates(start_date):
+    """
+    Find the certificates that changed since a time.
+
+    Args:
+        start_date (datetime): the time.
+
+    Returns:
+        QuerySet: of GeneratedCertificate, by the time of the change.
+    """
+    certificates = GeneratedCertificate.objects.filter(modified_date__gte=start_date)
+    return certificates.select_related("user").order_by("modified_date")
+
+
 def available_date_for_certificate(course, certificate):
     """
     Find the date on which a certificate may be seen.

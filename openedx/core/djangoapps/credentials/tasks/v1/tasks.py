@@ -1,11 +1,20 @@
 # The slice: written for this repository, in place of the platform's file of this path.
 """
-Grades for Credentials.
+What Credentials is told beside the certificates, and what it is told again.
 """
 
 import logging
 
+from celery import shared_task
+
+from lms.djangoapps.certificates.api import get_recently_modified_certificates
+from lms.djangoapps.certificates.data import CertificateStatuses
 from openedx.core.djangoapps.credentials.api import is_credentials_enabled
+from openedx.core.djangoapps.programs.signals import (
+    handle_course_cert_awarded,
+    handle_course_cert_changed,
+    handle_course_cert_revoked,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -19,3 +28,22 @@ def send_grade_if_interesting(user, course_run_key, mode, status, letter_grade, 
         return
     if verbose:
         logger.info(f"No grade to send for user {user.id} in {course_run_key}")
+
+
+@shared_task(ignore_result=True)
+def handle_notify_credentials(options, course_keys):
+    """
+    Send course certificates to Credentials again, and start the tasks that award and revoke program certificates.
+
+    Args:
+        options (dict): those of the command ``notify_credentials``.
+        course_keys (list[str]): the platform's filter of course runs; not used here.
+    """
+    for certificate in get_recently_modified_certificates(start_date=options["start_date"]):
+        changed = (None, certificate.user, certificate.course_id, certificate.mode, certificate.status)
+        handle_course_cert_changed(*changed)
+        if options["notify_programs"]:
+            if CertificateStatuses.is_passing_status(certificate.status):
+                handle_course_cert_awarded(*changed)
+            elif options["revoke_program_certs"]:
+                handle_course_cert_revoked(*changed)
