@@ -90,7 +90,7 @@ def main():
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was made is removed
     with tempfile.TemporaryDirectory() as directory, Processes(directory) as processes:
         site, programs, urls = start(processes, Path(directory), options.rows)
-        claims = {"preferred_username": "reader", "superuser": True, "administrator": True, "is_restricted": False}
+        claims = {"preferred_username": "credentials_service_user", "administrator": True, "is_restricted": False}
         claims |= {"iss": site.jwt["JWT_ISSUER"], "aud": site.jwt["JWT_AUDIENCE"], "version": "1.2.0"}
         token = jwt.encode(
             {**claims, "iat": int(time.time()), "exp": int(time.time()) + 86400}, site.jwt["JWT_SECRET_KEY"]

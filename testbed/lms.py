@@ -61,6 +61,26 @@ def create_courses(keys):
 
 
 @action
+def set_available_date(course_run, mode, date):
+    """Set the date (ISO 8601) from which the certificates of a course run may be seen, as its team does in Studio."""
+    from opaque_keys.edx.keys import CourseKey
+
+    from common.djangoapps.course_modes.models import CourseMode
+    from openedx.core.djangoapps.content.course_overviews.models import CourseOverview
+    from openedx.core.djangoapps.signals.signals import COURSE_CERT_DATE_CHANGE
+    from xmodule.data import CertificatesDisplayBehaviors
+
+    key = CourseKey.from_string(course_run)
+    CourseMode.objects.create(course_id=key, mode_slug=mode)
+    CourseOverview.objects.filter(id=key).update(
+        self_paced=False,
+        certificates_display_behavior=CertificatesDisplayBehaviors.END_WITH_DATE,
+        certificate_available_date=date,
+    )
+    COURSE_CERT_DATE_CHANGE.send(sender=None, course_key=key)
+
+
+@action
 def create_learner(username, email, name, joined="2011-01-01T00:00:00Z"):
     """Create a learner who joined at a time (ISO 8601); without a name (None) also without a profile."""
     from common.djangoapps.student.models import User, UserProfile

@@ -98,13 +98,14 @@ class Narrator:
             _say(f"\r  {done} of {total} {what}", self.stream, end="\n" if done == total else "")
 
 
-def start(site, programs, narrator, redis_url=None, credentials_url=None, discovery_url=None):
+def start(site, programs, learners, narrator, redis_url=None, credentials_url=None, discovery_url=None):
     """
     Start a site.
 
     Args:
         site (Site): what to start.
         programs (list[dict]): the programs that Discovery has.
+        learners (list[dict]): the learners; the stand-in of Credentials has their course runs in its catalog.
         narrator (Narrator): tells of it.
         redis_url (str): a Redis to use in place of an embedded one.
         credentials_url (str): a Credentials service to use in place of the stand-in.
@@ -121,7 +122,7 @@ def start(site, programs, narrator, redis_url=None, credentials_url=None, discov
     site.credentials_url, site.discovery_url = credentials_url, discovery_url
     if not credentials_url:
         with narrator.step("stand-in of Credentials"):
-            site.start_credentials(programs)
+            site.start_credentials(programs, course_runs(programs, learners))
     if not discovery_url:
         with narrator.step("stand-in of Discovery"):
             site.start_discovery(programs)
@@ -342,7 +343,8 @@ def main(argv=None):
             if all(options.jwt.values()):
                 site.jwt = options.jwt
             _announce(programs, learners, expected, narrator)
-            start(site, programs, narrator, options.redis_url, options.credentials_url, options.discovery_url)
+            urls = (options.redis_url, options.credentials_url, options.discovery_url)
+            start(site, programs, learners, narrator, *urls)
             try:
                 play(site, programs, learners, narrator)
                 wait_for(lambda: len(site.events()) >= site.count_published(), "the consumer", patience=10)

@@ -77,11 +77,13 @@ def read_programs(path):
     Read a programs file. What is wrong with one is told to people elsewhere, before a stand-in is started.
 
     Returns:
-        tuple: the programs by their UUID, in the file's order, and the list of pathways
+        tuple: the programs by their UUID, in the file's order, the list of pathways, and that of course runs outside
+            programs
     """
     with open(path, encoding="utf-8") as file:
         data = json.load(file)
-    return {UUID(program["uuid"]): program for program in data["programs"]}, list(data.get("pathways", []))
+    programs = {UUID(program["uuid"]): program for program in data["programs"]}
+    return programs, list(data.get("pathways", [])), list(data.get("course_runs", []))
 
 
 def jwt_auth(service):

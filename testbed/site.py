@@ -133,12 +133,12 @@ class Site:
     def _jwt_env(self, service):
         return {f"{service}_{name}": value for name, value in self.jwt.items()}
 
-    def start_credentials(self, programs, *options):
-        """Start the stand-in of Credentials with these programs."""
+    def start_credentials(self, programs, course_runs=()):
+        """Start the stand-in of Credentials with these programs; their course runs, and more, are in its catalog."""
         process, self.credentials_url = self.processes.server(
             "credentials",
             *("-m", "testbed.credentials", "--database", self.directory / "credentials.sqlite3"),
-            *("--programs", self._programs_file(programs), *options),
+            *("--programs", self._programs_file(programs, course_runs)),
             env=self._jwt_env("CREDENTIALS"),
         )
         return process
@@ -152,9 +152,9 @@ class Site:
         )
         return process
 
-    def _programs_file(self, programs):
+    def _programs_file(self, programs, course_runs=()):
         path = self.directory / "programs.json"
-        path.write_text(json.dumps({"programs": programs}), encoding="utf-8")
+        path.write_text(json.dumps({"programs": programs, "course_runs": list(course_runs)}), encoding="utf-8")
         return path
 
     # The LMS
@@ -334,8 +334,19 @@ class Site:
         return {task["id"] for task in tasks if task["state"] == "published"} - finished
 
     def wait_for_tasks(self):
-        """Wait until no task is waiting or running."""
-        wait_for(lambda: not self.unfinished_tasks(), "the tasks to finish", alive=self._living(self.worker))
+        """
+        Wait until no task is waiting or running.
+
+        Raises:
+            ProcessError: Credentials refused what a task sent, and Celery would send it again for an hour.
+        """
+
+        def finished():
+            if task := next((task for task in self.tasks() if "refused" in task), None):
+                raise ProcessError(f"Credentials refused what {task['task']} sent: {task['refused']}")
+            return not self.unfinished_tasks()
+
+        wait_for(finished, "the tasks to finish", alive=self._living(self.worker))
 
     def wait_for_events(self, count):
         """Wait until the consumer has received so many events."""

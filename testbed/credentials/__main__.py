@@ -9,6 +9,8 @@ The database is created if it is not there, and kept: a stand-in that is started
 import os
 
 import django
+from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
 from django.db import Error, connection
@@ -34,6 +36,8 @@ def main():
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer; the file remembers it
         call_command("migrate", run_syncdb=True, verbosity=0)
+        superuser = {"is_staff": True, "is_superuser": True}
+        get_user_model().objects.get_or_create(username=settings.SERVICE_USERNAME, defaults=superuser)
     except Error as error:
         parser.error(f"cannot use the database {options.database}: {error}")
     if options.consume:

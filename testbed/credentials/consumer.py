@@ -17,8 +17,6 @@ from testbed.credentials.api import store
 from testbed.credentials.events import SIGNALS
 from testbed.credentials.models import Credential, LastEvent, User
 
-SITE = "http://credentials.example.com"
-
 
 def consume(group):
     """
@@ -55,5 +53,4 @@ def _take(metadata, program_certificate, from_event_bus, **kwargs):
     store(
         {"username": user.username, "type": Credential.PROGRAM, "key": str(program_uuid)},
         status=program_certificate.status,
-        site=SITE,
     )

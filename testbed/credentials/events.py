@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from django.conf import settings
+from django.utils.text import slugify
 from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
@@ -11,13 +12,12 @@ from testbed.credentials.models import User
 SIGNALS = {"awarded": PROGRAM_CERTIFICATE_AWARDED, "revoked": PROGRAM_CERTIFICATE_REVOKED}
 
 
-def announce(credential, site):
+def announce(credential):
     """
     Send the event about a program certificate as it stands, with the time by this service's own clock.
 
     Args:
         credential (Credential): the certificate.
-        site (str): the URL under which certificates are shown.
     """
     user = User.objects.get(username=credential.username)
     program = settings.PROGRAMS[UUID(credential.key)]
@@ -30,10 +30,10 @@ def announce(credential, site):
                 is_active=user.is_active,
             ),
             program=ProgramData(
-                uuid=credential.key, title=program.get("title", ""), program_type=program.get("type", "")
+                uuid=credential.key, title=program.get("title", ""), program_type=slugify(program.get("type") or "")
             ),
             uuid=str(credential.uuid),
             status=credential.status,
-            url=f"{site}{credential.path}",
+            url=f"https://{settings.SITE_DOMAIN}{credential.path}",
         ),
     )

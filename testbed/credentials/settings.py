@@ -34,10 +34,9 @@ MIGRATION_MODULES = {"auth": None, "contenttypes": None}  # all tables straight 
 AUTH_USER_MODEL = "credentials.User"
 
 JWT_AUTH = serving.jwt_auth("CREDENTIALS")
-EDX_DRF_EXTENSIONS = {
+EDX_DRF_EXTENSIONS = {  # whether somebody is a superuser is not taken from the token
     "JWT_PAYLOAD_USER_ATTRIBUTE_MAPPING": {
         "administrator": "is_staff",
-        "superuser": "is_superuser",
         "email": "email",
         "user_id": "lms_user_id",
     },
@@ -48,8 +47,17 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
 }
 
-# Whatever the file lists has an active certificate configuration here.
-PROGRAMS, _ = serving.read_programs(os.environ["CREDENTIALS_STANDIN_PROGRAMS"])
+# The user that the LMS speaks as, whom an operator has made a superuser here.
+SERVICE_USERNAME = "credentials_service_user"
+# The domain of the Site, which certificates are shown under in events.
+SITE_DOMAIN = "credentials.example.com"
+
+# Whatever the file lists has an active certificate configuration here, and its course runs are in the catalog.
+PROGRAMS, _, _course_runs = serving.read_programs(os.environ["CREDENTIALS_STANDIN_PROGRAMS"])
+COURSE_RUNS = {
+    *_course_runs,
+    *(run["key"] for program in PROGRAMS.values() for course in program["courses"] for run in course["course_runs"]),
+}
 
 # As in the real one: both events are off, and topics have a prefix.
 EVENT_BUS_PRODUCER = "edx_event_bus_redis.create_producer"

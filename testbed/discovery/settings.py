@@ -18,4 +18,4 @@ OPENEDX_TELEMETRY = []
 JWT_AUTH = serving.jwt_auth("DISCOVERY")
 REST_FRAMEWORK = {"DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"]}
 
-PROGRAMS, PATHWAYS = serving.read_programs(os.environ["DISCOVERY_STANDIN_PROGRAMS"])
+PROGRAMS, PATHWAYS, _ = serving.read_programs(os.environ["DISCOVERY_STANDIN_PROGRAMS"])

@@ -107,8 +107,12 @@ def _record_tasks(path):
     def finished(state, sender, exception=None, **kwargs):
         record(state, sender.name, sender.request.id, **({"error": type(exception).__name__} if exception else {}))
 
-    def retried(sender, request, **kwargs):
-        record("retried", sender.name, request.id)
+    def retried(sender, request, reason, **kwargs):
+        # Credentials will refuse it again, up to ten times.
+        response = getattr(getattr(reason.exc, "__cause__", None), "response", None)
+        is_refused = response is not None and 400 <= response.status_code < 500 and response.status_code != 429
+        extra = {"refused": f"{response.status_code} {response.text[:500]}"} if is_refused else {}
+        record("retried", sender.name, request.id, **extra)
 
     signals.after_task_publish.connect(published, weak=False)
     signals.task_prerun.connect(partial(finished, "started"), weak=False)

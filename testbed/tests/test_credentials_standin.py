@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from statistics import median
 from uuid import uuid4
 
 import jwt
@@ -38,15 +39,17 @@ PROGRAM = "1b0b5d1c-94b3-4d5e-8a4e-000000000001"
 OTHER_PROGRAM = "1b0b5d1c-94b3-4d5e-8a4e-000000000002"
 RUN = "course-v1:edX+Demo+2026"
 OTHER_RUN = "course-v1:edX+Other+2026"
+SECOND_RUN = "course-v1:edX+Other+2027"
+RUN_OUTSIDE = "course-v1:edX+Outside+2026"
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 NUMBERS = count(1)
 
 
-def program(uuid, run):
+def program(uuid, *keys):
     """A program of one course, as Discovery has it."""
-    runs = [{"key": run, "type": "verified"}]
+    runs = [{"key": key, "type": "verified"} for key in keys]
     course = {"uuid": str(uuid4()), "key": "edX+Demo", "title": "A course", "course_runs": runs}
-    return {"uuid": uuid, "title": "A program", "type": "MicroMasters", "status": "active", "courses": [course]}
+    return {"uuid": uuid, "title": "A program", "type": "Professional Certificate", "courses": [course]}
 
 
 def token(username, secret=ENVIRONMENT["CREDENTIALS_JWT_SECRET_KEY"], algorithm="HS256", **claims):
@@ -105,8 +108,9 @@ def wait_until(condition):
 def files(tmp_path_factory):
     """The directory with the stand-in's programs, its database and its log."""
     directory = tmp_path_factory.mktemp("credentials")
-    programs = [program(PROGRAM, RUN), program(OTHER_PROGRAM, OTHER_RUN)]
-    (directory / "programs.json").write_text(json.dumps({"programs": programs}), encoding="utf-8")
+    programs = [program(PROGRAM, RUN), program(OTHER_PROGRAM, OTHER_RUN, SECOND_RUN)]
+    data = {"programs": programs, "course_runs": [RUN_OUTSIDE]}
+    (directory / "programs.json").write_text(json.dumps(data), encoding="utf-8")
     return directory
 
 
@@ -134,7 +138,7 @@ def control(url):
 @pytest.fixture
 def service(url):
     """The LMS's service user."""
-    return Caller(url, "credentials_service_user", administrator=True, superuser=True)
+    return Caller(url, "credentials_service_user", administrator=True)
 
 
 @pytest.fixture
@@ -219,10 +223,15 @@ def test_user_follows_the_token(url, files):
             return database.execute(query, [username]).fetchone()
 
     username = f"changing{next(NUMBERS)}"
-    Caller(url, username, email="one@example.com", user_id=7, administrator=True, superuser=True).list()
-    assert user(username) == ("one@example.com", 7, True, True)
-    Caller(url, username, email="two@example.com", user_id=8, administrator=False, superuser=False).list()
+    Caller(url, username, email="one@example.com", user_id=7, administrator=True).list()
+    assert user(username) == ("one@example.com", 7, True, False)
+    Caller(url, username, email="two@example.com", user_id=8, administrator=False).list()
     assert user(username) == ("two@example.com", 8, False, False)
+
+
+def test_no_token_makes_or_unmakes_a_superuser(url):
+    assert Caller(url, f"claimant{next(NUMBERS)}", administrator=True, superuser=True).list().status_code == 403
+    assert Caller(url, "credentials_service_user", administrator=True, superuser=False).list().status_code == 200
 
 
 # Permissions
@@ -232,7 +241,7 @@ def test_who_may_list_whom(url, service, learner):
     assert learner.list(username=learner.username).status_code == 200
     assert learner.list(username=service.username).status_code == 403
     assert learner.list().status_code == 403
-    staff = Caller(url, "staff", administrator=True, superuser=False)
+    staff = Caller(url, "staff", administrator=True)
     assert staff.list(username=learner.username).status_code == 403
     assert service.list(username=learner.username).status_code == 200
     assert service.list().status_code == 200
@@ -299,6 +308,16 @@ def test_course_run_credential(service, learner, control):
     [credential] = stored(control, learner.username)
     assert (credential["course_run_key"], credential["program_uuid"]) == (RUN, None)
     assert credential["history"] == ["awarded", "revoked"]
+
+
+def test_course_run_outside_the_catalog(service, learner, control):
+    run = "course-v1:edX+Unheard+2026"
+    response = service.award_run(learner.username, run)
+    [message] = response.json()["credential"]
+    assert response.status_code == 400
+    assert message.startswith(f"CourseCertificate failed to create because the CourseRun {run} doesn't exist")
+    assert stored(control, learner.username) == []
+    assert service.award_run(learner.username, RUN_OUTSIDE).status_code == 201
 
 
 def test_program_without_a_certificate_configuration(service, learner):
@@ -368,7 +387,7 @@ def test_missing_trailing_slash(url, service, learner):
 
 def test_concurrent_posts(url, learner, control):
     def post(status):
-        caller = Caller(url, "credentials_service_user", administrator=True, superuser=True)
+        caller = Caller(url, "credentials_service_user", administrator=True)
         uuid = OTHER_PROGRAM if status == "revoked" else PROGRAM
         return caller.award(learner.username, uuid, status=status).status_code
 
@@ -461,6 +480,36 @@ def test_only_visible_needs_a_course_credential(service, learner):
     assert visible(only_visible="True") == {PROGRAM}
 
 
+def test_only_visible_waits_for_the_date_of_each_course_run(service, learner, control):
+    def visible():
+        return service.list(username=learner.username, type="program", only_visible="True").json()["count"]
+
+    def set_date(run, date):
+        body = {"course_id": run, "certificate_type": "verified", "certificate_available_date": date}
+        assert service.post("course_certificates/", json=body).status_code == 201
+
+    service.award(learner.username, OTHER_PROGRAM)
+    service.award_run(learner.username, OTHER_RUN)
+    service.award_run(learner.username, SECOND_RUN)
+    soon, past = ((datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (1, -1))
+    assert visible() == 1
+    set_date(SECOND_RUN, soon)
+    assert visible() == 0
+    assert service.list(username=learner.username, type="program").json()["count"] == 1
+    set_date(SECOND_RUN, past)
+    assert visible() == 1
+    set_date(RUN, soon)  # of another program
+    assert visible() == 1
+    set_date(SECOND_RUN, soon)
+    control.set_clock(2 * 3600)
+    try:
+        assert visible() == 1
+    finally:
+        control.set_clock(0)
+    for run in (RUN, SECOND_RUN):
+        set_date(run, None)
+
+
 def test_pages(url, service, control):
     uuid = str(uuid4())  # of a program that nobody can be awarded any more
     names = [f"paged{next(NUMBERS)}" for _ in range(45)]
@@ -485,6 +534,26 @@ def test_pages(url, service, control):
     for page in (4, 0, "x"):
         response = service.list(program_uuid=uuid, page=page)
         assert (response.status_code, response.json()) == (404, {"detail": "Invalid page."})
+
+
+def test_a_page_costs_three_times_a_learners_list(service, learner, control):
+    uuid = str(uuid4())
+    names = [f"costly{next(NUMBERS)}" for _ in range(20)]
+    control.store(
+        {"username": name, "program_uuid": uuid, "status": "awarded", "modified": "2026-01-02T03:04:05Z"}
+        for name in names
+    )
+    for program_uuid, run in ((PROGRAM, RUN), (OTHER_PROGRAM, OTHER_RUN)):
+        service.award(learner.username, program_uuid)
+        service.award_run(learner.username, run)
+    of_learner = {"username": learner.username, "type": "program", "status": "awarded", "only_visible": "True"}
+    seconds = {2: [], 20: []}
+    for _ in range(30):
+        for query, size in ((of_learner, 2), ({"program_uuid": uuid}, 20)):
+            began = time.perf_counter()
+            assert len(service.list(**query).json()["results"]) == size
+            seconds[size].append(time.perf_counter() - began)
+    assert 2 < median(seconds[20]) / median(seconds[2]) < 4.5
 
 
 def test_store_replaces_and_creates_users(service, control):
@@ -582,7 +651,7 @@ def published(bus):
 def test_events(files, processes, tmp_path):
     bus = Valkey(processes, "bus", tmp_path / "bus")
     with standin(files, "events", configured(tmp_path, {AWARDED: True, REVOKED: True}, bus.url)) as (url, _):
-        service = Caller(url, "credentials_service_user", administrator=True, superuser=True)
+        service = Caller(url, "credentials_service_user", administrator=True)
         Caller(url, "learner", user_id=42, email="somebody@example.com").list(username="learner")
         CredentialsControl(url).set_clock(3600)
         for status in ("awarded", "awarded", "revoked"):
@@ -600,13 +669,16 @@ def test_events(files, processes, tmp_path):
         data = deserialize_bytes_to_event_data(
             entries[-1][b"event_data"], OpenEdxPublicSignal.get_signal_by_type(REVOKED)
         )["program_certificate"]
-        assert (data.user.id, data.user.pii.username, data.user.pii.email) == (42, "learner", "somebody@example.com")
+        pii = data.user.pii
+        assert (data.user.id, pii.username, pii.email, pii.name) == (42, "learner", "somebody@example.com", "")
         assert (data.program.uuid, data.program.title, data.program.program_type) == (
             PROGRAM,
             "A program",
-            "MicroMasters",
+            "professional-certificate",
         )
-        assert (data.uuid, data.url, data.status) == (stored["uuid"], answer["certificate_url"], "revoked")
+        assert (data.uuid, data.status) == (stored["uuid"], "revoked")
+        # Under the domain of its Site, whatever the host that was asked.
+        assert data.url == f"https://credentials.example.com/{answer['certificate_url'].removeprefix(url + '/')}"
 
         # A bus that is down hurts no certificate.
         bus.stop()
@@ -618,7 +690,7 @@ def test_events_that_the_settings_do_not_enable(files, processes, tmp_path):
     bus = Valkey(processes, "bus", tmp_path / "bus")
     for enabled, heard in (({REVOKED: False}, []), ({REVOKED: True}, [REVOKED])):
         with standin(files, "more-events", configured(tmp_path, enabled, bus.url)) as (url, _):
-            service = Caller(url, "credentials_service_user", administrator=True, superuser=True)
+            service = Caller(url, "credentials_service_user", administrator=True)
             Caller(url, "learner", user_id=42).list(username="learner")
             for status in ("awarded", "revoked"):
                 assert service.award("learner", status=status).status_code == 201
@@ -633,7 +705,7 @@ def test_connections_are_kept(url, learner):
     connection = http.client.HTTPConnection(host, int(port), timeout=30)
     connection.connect()
     sock = connection.sock
-    service = {"Authorization": f"JWT {token('credentials_service_user', administrator=True, superuser=True)}"}
+    service = {"Authorization": f"JWT {token('credentials_service_user', administrator=True)}"}
     good = {"username": learner.username, "credential": {"type": "program", "program_uuid": PROGRAM}}
     cases = [
         (201, "POST", "/api/v2/credentials/", good, service),
@@ -670,7 +742,7 @@ def test_ends_on_signals_with_requests_held_and_connections_open(files, number):
     name = f"signal{number}"
     with standin(files, name) as (url, process):
         control = CredentialsControl(url)
-        service = Caller(url, "service", administrator=True, superuser=True)
+        service = Caller(url, "service", administrator=True)
         service.list()
         control.fault("hold", method="POST")
         control.fault("delay", method="GET", seconds=3600)

@@ -63,10 +63,7 @@ class CutoverSite(Site):
         self.prefix = self.run_id
         self.bus = Valkey(processes, "bus", directory / "bus", durable=True)
         self.redis_url, self.bus_url = Valkey(processes, "broker", directory / "broker").url, self.bus.url
-        # Of the last program, Credentials knows no course run, so it hides the certificates from the LMS, which awards
-        # them again each time.
-        self.known_programs = [*PROGRAMS[:-1], PROGRAMS[-1] | {"courses": []}]
-        self.credentials_process = self.start_credentials(self.known_programs)
+        self.credentials_process = self.start_credentials(PROGRAMS)
         self.start_discovery(PROGRAMS)
         self.credentials = CredentialsControl(self.credentials_url)
         self.write_configurations()
@@ -115,7 +112,7 @@ class CutoverSite(Site):
         self.credentials_on, self.prefix = on, prefix or self.run_id
         port = self.credentials_url.rpartition(":")[2]
         self.credentials_process = self.start_credentials(
-            self.known_programs, "--port", port, env=self.credentials_env(on, self.prefix)
+            PROGRAMS, "--port", port, env=self.credentials_env(on, self.prefix)
         )
 
     def start_credentials(self, programs, *options, env=None):
@@ -207,7 +204,7 @@ class CutoverSite(Site):
         """Have another Credentials, with an empty database, that takes certificates from events, and is not asked."""
         process = self.processes.python(
             name,
-            *(*self._credentials_command(self.known_programs, database=name), "--consume", name),
+            *(*self._credentials_command(PROGRAMS, database=name), "--consume", name),
             env=self._jwt_env("CREDENTIALS") | self.credentials_env(publishing, self.run_id),
         )
         try:
@@ -489,6 +486,9 @@ def test_events_suffice_for_credentials(site, story):
     story.award("never-looked", known=False)
     for learner in ("awarded", "revoked", "returned", "renamed", "renamed-revoked", "revocation-lost", "renamed-lost"):
         story.award(learner)
+    # Until that date, Credentials hides the certificate from the LMS, which awards it again each time.
+    site.do("set_available_date", course_run=_runs(hidden)[0], mode="verified", date="2100-01-01T00:00:00Z")
+    site.wait_for_tasks()
     story.award("repeated", hidden)
     site.wait_for_tasks()
     for learner in ("revoked", "returned"):

@@ -329,7 +329,7 @@ def test_nothing_is_published_by_default(processes, tmp_path):
     site = Site(processes, tmp_path, enabled=False)
     with open(tmp_path / "narration", "w", encoding="utf-8") as stream:
         narrator = Narrator(stream)
-        start(site, programs, narrator)
+        start(site, programs, learners, narrator)
         play(site, programs, learners, narrator)
 
     # The certificates were awarded and revoked, and no task failed ...
