@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import redis
@@ -158,6 +159,34 @@ def test_missing_events_are_named(run, processes, tmp_path):
     [directory] = [path for path in started.directory.iterdir() if path.is_dir()]
     assert f"The logs are in {directory}" in started.text
     assert (directory / "worker.log").exists()
+
+
+def test_a_refused_course_certificate_ends_the_run(run, processes, tmp_path):
+    site = Site(processes, tmp_path)
+    programs = read_programs(PROGRAMS)
+    site.start_credentials([{**program, "courses": []} for program in programs])  # an empty catalog
+
+    started = run(CREDENTIALS_URL=site.credentials_url, **site.jwt)
+    started.wait_for_text("earns the certificate")
+    begun = time.monotonic()
+
+    assert started.wait() == 1
+    assert time.monotonic() - begun < 30  # Celery goes on for an hour
+    [line] = [line for line in started.text.splitlines() if line.startswith("error: Credentials refused")]
+    assert line.startswith("error: Credentials refused what award_course_certificate sent: 400 ")
+    assert "doesn't exist in the catalog" in line
+
+
+def test_a_certificate_outside_all_programs_is_in_the_catalog(run, tmp_path):
+    outside, inside = ("course-v1:OpenX+OUT+2026", "verified"), ("course-v1:OpenX+G1+2026", "honor")
+    programs, learners = tmp_path / "programs.json", tmp_path / "learners.json"
+    programs.write_text(json.dumps([program(1, [inside])]))
+    learners.write_text(json.dumps([learner("outsider", outside, inside)]))
+
+    started = run(PROGRAMS=str(programs), LEARNERS=str(learners))
+
+    assert started.wait() == 0, started.text
+    assert f"outsider earns the certificate of {outside[0]} (verified), which counts for no program\n" in started.text
 
 
 def test_unusable_input_starts_nothing(run, tmp_path):
