@@ -156,7 +156,9 @@ def play(site, programs, learners, narrator):
     def settle():
         """Wait until all that was begun has arrived at the consumer, and show it."""
         nonlocal shown
-        site.wait_for_tasks()
+        wait_for(lambda: site.refusal() or not site.unfinished_tasks(), "the tasks to finish", alive=[site.worker])
+        if refusal := site.refusal():  # Celery would repeat the task for an hour
+            raise ProcessError(f"Credentials refused the request of {refusal}")
         site.wait_for_arrival(sum(map(len, expected_events(programs, so_far.values()))))
         for event in (events := site.events())[shown:]:
             narrator.line(f"EVENT {json.dumps(event, ensure_ascii=False)}")

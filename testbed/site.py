@@ -334,19 +334,13 @@ class Site:
         return {task["id"] for task in tasks if task["state"] == "published"} - finished
 
     def wait_for_tasks(self):
-        """
-        Wait until no task is waiting or running.
+        """Wait until no task is waiting or running."""
+        wait_for(lambda: not self.unfinished_tasks(), "the tasks to finish", alive=self._living(self.worker))
 
-        Raises:
-            ProcessError: Credentials refused what a task sent, and Celery would send it again for an hour.
-        """
-
-        def finished():
-            if task := next((task for task in self.tasks() if "refused" in task), None):
-                raise ProcessError(f"Credentials refused what {task['task']} sent: {task['refused']}")
-            return not self.unfinished_tasks()
-
-        wait_for(finished, "the tasks to finish", alive=self._living(self.worker))
+    def refusal(self):
+        """str: which task's request Credentials refused, and its answer; Celery repeats such a task. Or None."""
+        refused = (f"{task['task']}: {task['refused']}" for task in self.tasks() if "refused" in task)
+        return next(refused, None)
 
     def wait_for_events(self, count):
         """Wait until the consumer has received so many events."""

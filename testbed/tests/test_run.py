@@ -173,7 +173,7 @@ def test_a_refused_course_certificate_ends_the_run(run, processes, tmp_path):
     assert started.wait() == 1
     assert time.monotonic() - begun < 30  # Celery goes on for an hour
     [line] = [line for line in started.text.splitlines() if line.startswith("error: Credentials refused")]
-    assert line.startswith("error: Credentials refused what award_course_certificate sent: 400 ")
+    assert line.startswith("error: Credentials refused the request of award_course_certificate: 400 ")
     assert "doesn't exist in the catalog" in line
 
 
