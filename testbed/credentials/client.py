@@ -20,9 +20,10 @@ class CredentialsControl:
 
         Args:
             kind (str): one of ``testbed.credentials.faults.KINDS``
-            options: ``times``, ``method``, ``path`` (such as ``credentials/``) and ``type``; for ``status`` also
-                ``status`` (one of ``testbed.credentials.control.FAULT_STATUSES``), ``headers`` (such as a redirect's
-                ``Location``) and ``body``; for ``delay`` also ``seconds``
+            options: ``times``, ``method``, ``path`` (such as ``credentials/``) and ``type``; for ``status``, and for
+                ``status_after``, which carries the request out before it answers so, also ``status`` (one of
+                ``testbed.credentials.control.FAULT_STATUSES``), ``headers`` (such as a redirect's ``Location``) and
+                ``body``; for ``delay`` also ``seconds``
 
         Returns:
             int: its id

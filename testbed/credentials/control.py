@@ -13,7 +13,7 @@ from testbed.credentials.faults import FAULTS, KINDS
 from testbed.credentials.models import Credential, User
 
 # Not only refusals: a gateway's page may be 200, and a redirect leads, by a Location among the headers, elsewhere.
-FAULT_STATUSES = (200, 301, 302, 307, 308, 400, 403, 404, 429, 500, 503)
+FAULT_STATUSES = (200, 301, 302, 307, 308, 400, 403, 404, 429, 500, 503, 504)
 
 
 class FaultSerializer(serializers.Serializer):
@@ -33,7 +33,7 @@ class FaultSerializer(serializers.Serializer):
         # A misspelt option would make a test pass for nothing.
         if unknown := sorted(set(self.initial_data) - set(self.fields)):
             raise serializers.ValidationError(dict.fromkeys(unknown, "Unknown option."))
-        needed = {"status": "status", "delay": "seconds"}.get(attrs["kind"])
+        needed = {"status": "status", "status_after": "status", "delay": "seconds"}.get(attrs["kind"])
         if needed and needed not in attrs:
             raise serializers.ValidationError({needed: "This kind of fault needs it."})
         return attrs

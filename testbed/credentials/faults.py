@@ -17,7 +17,7 @@ LOGGER = logging.getLogger(__name__)
 
 API = "/api/v2/"
 CONTROL = "/_standin/"
-KINDS = ("status", "close", "lose_response", "delay", "hold", "hold_before")
+KINDS = ("status", "status_after", "close", "lose_response", "delay", "hold", "hold_before")
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Fault:
         return self.times != self.applied and all(getattr(self, name) in (None, request[name]) for name in request)
 
     def answer(self):
-        """Return the answer of a ``status`` fault as a WSGI status line, headers and body."""
+        """Return the answer of a ``status`` or ``status_after`` fault as a WSGI status line, headers and body."""
         phrase = HTTPStatus(self.status).phrase
         body = self.body
         if body is None:
@@ -153,6 +153,8 @@ class FaultGate:
         if kind == "hold_before":
             self.faults.hold(fault)
         answer = self._carry_out(environ)  # whatever it stores is committed when it returns
+        if kind == "status_after":
+            return fault.answer()
         if kind == "hold":
             self.faults.hold(fault)
         return None if kind == "lose_response" else answer

@@ -839,6 +839,13 @@ def test_redirect(url, control, service, learner, status, answers, histories):
             control.delete([learner.username])
 
 
+def test_status_after_the_post_is_carried_out(control, service, learner):
+    control.fault("status_after", status=504, times=1, method="POST")
+    response = service.award(learner.username)
+    assert (response.status_code, response.headers["Content-Type"]) == (504, "text/html; charset=utf-8")
+    assert [credential["history"] for credential in stored(control, learner.username)] == [["awarded"]]
+
+
 def test_page_in_place_of_an_answer(control, service, learner):
     control.fault("status", status=200, times=1, method="POST")
     response = service.award(learner.username)
