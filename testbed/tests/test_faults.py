@@ -292,7 +292,7 @@ class Scene:
         """Revoke in Credentials what the LMS cannot see there, after the platform's command did not help."""
         self.notify_credentials()
         assert self.wrong() == len(self.owed)
-        self.note = "the platform lost the revocation, and `notify_credentials` cannot mend it: revoked in Credentials first"
+        self.note = "the platform lost the revocation, `notify_credentials` does not help: revoked in Credentials first"
         self.site.credentials.change_status(list(self.owed), "revoked")
 
     def republish(self):
