@@ -12,8 +12,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.sites.models import Site
 from django.core.management.base import BaseCommand, CommandError
-from django.db import close_old_connections
-from django.db.models import Exists, OuterRef
+from django.db import close_old_connections, models
 from django.utils.timezone import now
 from openedx_events.event_bus import NoEventBusProducer, get_producer
 
@@ -56,45 +55,41 @@ class Command(BaseCommand):
 
     def handle(self, *args, **options):
         self.check_settings()
-        learners, counts, problem = self.find_learners(options), Counter(), None
+        learners, counts = self.find_learners(options), Counter()
         if options["dry_run"]:
             return f"learners={sum(1 for _ in learners)}"
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C does
         bus_names = ("edx_event_bus_", type(get_producer()).__module__.partition(".")[0])
         handler = logging.Handler(logging.ERROR)
-        handler.emit = lambda record: counts.update(bus_errors=record.name.startswith(bus_names))
+        handler.emit = lambda record: counts.update(["bus_errors"] if record.name.startswith(bus_names) else [])
         logging.getLogger().addHandler(handler)
         try:
             run = self.enqueue if options["enqueue"] else self.republish
             run(learners, bool(options["usernames"]), options, counts)
+            problem = None if wait_for_producer() else "the event bus"
         except (Exception, KeyboardInterrupt) as exc:  # pylint: disable=broad-except
             problem = type(exc).__name__
+            wait_for_producer(5)
         finally:
-            if not wait_for_producer(5 if problem else None):
-                counts["bus_errors"] += 1
             logging.getLogger().removeHandler(handler)
         self.stdout.write(" ".join(f"{name}={count}" for name, count in counts.items()))
-        if not problem and (counts["failed"] or counts["bus_errors"]):
-            problem = "see the log"
-        if not (problem or options["start_date"] or sum(counts.values()) > counts["learners"]):
-            problem = "no program certificate was found"
-        if problem:
+        if problem or counts["failed"] or counts["bus_errors"]:
+            problem = problem or "see the log"
             raise CommandError(f"Not complete: {problem}. Fix the cause, and run the same command again.")
+        if not options["start_date"] and sum(counts.values()) == counts["learners"]:
+            raise CommandError("No program certificate was found.")
 
     def check_settings(self):
         """Refuse a run that cannot read certificates or publish events."""
-        bus, event_types = settings.EVENT_BUS_PRODUCER_CONFIG, [event.event_type for event in EVENTS.values()]
-        off = [name for name in event_types if not any(topic["enabled"] for topic in bus.get(name, {}).values())]
+        configs = [settings.EVENT_BUS_PRODUCER_CONFIG.get(event.event_type, {}) for event in EVENTS.values()]
         if not is_credentials_enabled():
             raise CommandError("CredentialsApiConfig does not enable Credentials", returncode=2)
         if not User.objects.filter(username=settings.CREDENTIALS_SERVICE_USERNAME).exists():
             raise CommandError("CREDENTIALS_SERVICE_USERNAME does not name a user", returncode=2)
-        if off == event_types:
+        if not any(topic["enabled"] for config in configs for topic in config.values()):
             raise CommandError("EVENT_BUS_PRODUCER_CONFIG enables neither event", returncode=2)
         if isinstance(get_producer(), NoEventBusProducer):
             raise CommandError("EVENT_BUS_PRODUCER does not create a producer", returncode=2)
-        if off:
-            LOGGER.warning(f"EVENT_BUS_PRODUCER_CONFIG does not enable {off[0]}")
 
     def find_learners(self, options):
         """Return the user ids of the learners that the options select, each once."""
@@ -119,8 +114,8 @@ class Command(BaseCommand):
 
     def each_learner(self, certificates):
         """Yield each learner's id once, page by page, with the primary key as the only index."""
-        later = certificates.filter(user=OuterRef("user"), id__gt=OuterRef("id"))
-        rows, last = certificates.filter(~Exists(later)).order_by("id").values_list("id", "user_id"), 0
+        later = certificates.filter(user=models.OuterRef("user"), id__gt=models.OuterRef("id"))
+        rows, last = certificates.filter(~models.Exists(later)).order_by("id").values_list("id", "user_id"), 0
         while page := list(rows.filter(id__gt=last)[:1000]):
             yield from (user_id for _, user_id in page)
             last = page[-1][0]
@@ -144,6 +139,7 @@ class Command(BaseCommand):
 
     def enqueue(self, learners, named, options, counts):
         """Hand a task for each learner to Celery."""
+        counts["enqueued"] = 0
         for user_id in learners:
             republish_program_certificates.apply_async((user_id, named), queue=options["queue"])
             counts["enqueued"] += 1
