@@ -2,8 +2,11 @@
 Tests of the task ``republish_program_certificates``, and of the module that it uses.
 """
 
+import contextlib
 import json
+import logging
 import threading
+import time
 from unittest import mock
 
 import ddt
@@ -11,7 +14,6 @@ import pytest
 import requests
 from celery.exceptions import MaxRetriesExceededError
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import SimpleTestCase, override_settings
 from django.test.utils import CaptureQueriesContext
@@ -46,6 +48,16 @@ def page(*records, following=None):
     return {"body": json.dumps({"results": records, "next": following}).encode()}
 
 
+@contextlib.contextmanager
+def logged(name):
+    """Collect the lines that a logger logs, each with its level."""
+    lines, handler = [], logging.Handler()
+    handler.emit = lambda line: lines.append(f"{line.levelname} {line.getMessage()}")
+    logging.getLogger(name).addHandler(handler)
+    yield lines
+    logging.getLogger(name).removeHandler(handler)
+
+
 class RepublishTestCase(CredentialsApiConfigMixin, EventsTestCase):
     """Has a Credentials that answers what a test has prepared."""
 
@@ -74,10 +86,9 @@ class RepublishTests(RepublishTestCase):
     def republish(self, *answers, named=False):
         """Republish the certificates of the learner, and return the counts and the lines that were logged."""
         self.api.answers = list(answers)
-        with self.assertLogs(MODULE) as logs:
-            republish.LOGGER.info("assertLogs() fails if nothing is logged")
+        with logged(MODULE) as lines:
             counts = republish.republish(self.user, named)
-        return list(counts.values()), [f"{line.levelname} {line.getMessage()}" for line in logs.records[1:]]
+        return list(counts.values()), lines
 
     def test_all_pages_are_published_with_the_time_before_the_first_request(self):
         revoked_uuid, last_uuid = PROGRAM_UUID.replace("1b", "2b"), PROGRAM_UUID.replace("1b", "3b")
@@ -134,11 +145,6 @@ class RepublishTests(RepublishTestCase):
 
         assert len(self.api.queries) == 1
 
-    @override_settings(CREDENTIALS_SERVICE_USERNAME="nobody")
-    def test_no_service_user_is_an_error(self):
-        with pytest.raises(get_user_model().DoesNotExist):
-            republish.republish(self.user, False)
-
     def test_case_of_the_username(self):
         # Credentials keeps the case that a username had when the learner was first seen.
         self.user.username = "Learner"
@@ -157,17 +163,16 @@ class RepublishTests(RepublishTestCase):
         assert len(self.api.queries) == 2
         assert len(self.events) == 1
 
-    def test_pages_without_end(self):
-        counts, lines = self.republish(page(record(), following="?page=2"))
+    @ddt.data(None, "?page=2")
+    def test_at_most_ten_pages(self, following):
+        answers = [page(record(), following="?page=2")] * 9 + [page(record(), following=following)]
 
-        assert counts == [10, 0, 0, 1]
-        assert lines == [f"ERROR Credentials has more than 10 pages of program certificates of user {self.user.id}"]
+        counts, lines = self.republish(*answers)
+
+        assert counts == [10, 0, 0, 1 if following else 0]
+        line = f"ERROR Credentials has more than 10 pages of program certificates of user {self.user.id}"
+        assert lines == ([line] if following else [])
         assert [query["page"] for query in self.api.queries] == [str(number) for number in range(1, 11)]
-
-    def test_ten_pages(self):
-        answers = [page(record(), following="?page=2")] * 9 + [page(record())]
-
-        assert self.republish(*answers) == ([10, 0, 0, 0], [])
 
     @ddt.data(
         (None, "TypeError"),
@@ -204,10 +209,8 @@ class RepublishTests(RepublishTestCase):
         counts, lines = self.republish(page(record(created=created)), named=named)
 
         assert counts == expected
-        line = (
-            f"WARNING Program certificate {CERTIFICATE_UUID} is older than the account of user {self.user.id}: skipped"
-        )
-        assert lines == [line] * expected[2]
+        line = f"Program certificate {CERTIFICATE_UUID} is older than the account of user {self.user.id}: skipped"
+        assert lines == [f"WARNING {line}"] * expected[2]
 
     def test_a_receiver_that_fails(self):
         def fail(**kwargs):
@@ -223,46 +226,24 @@ class RepublishTests(RepublishTestCase):
 
 
 @skip_unless_lms
+@ddt.ddt
 class WaitTests(SimpleTestCase):
     """The wait for a producer that sends in the background."""
 
-    def wait(self, seconds=None, **methods):
-        """Wait for a producer that has methods, and return the result and the lines that were logged."""
-        with (
-            mock.patch(f"{MODULE}.get_producer", return_value=mock.Mock(spec_set=list(methods), **methods)),
-            self.assertLogs(MODULE) as logs,
-        ):
-            republish.LOGGER.info("assertLogs() fails if nothing is logged")
-            result = republish.wait_for_producer(seconds)
-        return result, [line.getMessage() for line in logs.records[1:]]
-
-    def test_a_producer_that_does_not_send_in_the_background(self):
-        assert self.wait() == (True, [])
-
-    def test_a_producer_that_has_sent_everything(self):
-        # The wait has no end of its own here.
-        release = threading.Timer(0.2, lambda: sent.set())  # pylint: disable=unnecessary-lambda
-        sent = threading.Event()
-        release.start()
-
-        assert self.wait(prepare_for_shutdown=sent.wait) == (True, [])
-
-        assert sent.is_set()
-
-    def test_a_producer_that_does_not_come_to_an_end(self):
-        release = threading.Event()
-        self.addCleanup(release.set)
-
-        result = self.wait(0.01, prepare_for_shutdown=release.wait)
-
-        assert result == (False, ["The event bus has not confirmed all republished program certificate events"])
-
+    @ddt.data(
+        (mock.Mock(spec_set=[]), None, True),
+        (mock.Mock(prepare_for_shutdown=lambda: time.sleep(0.2)), None, True),
+        (mock.Mock(**{"prepare_for_shutdown.side_effect": ValueError}), None, False),
+        (mock.Mock(prepare_for_shutdown=threading.Event().wait), 0.01, False),
+    )
+    @ddt.unpack
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-    def test_a_producer_that_fails(self):
-        result, lines = self.wait(prepare_for_shutdown=mock.Mock(side_effect=ValueError))
+    def test_wait(self, producer, seconds, sent):
+        with mock.patch(f"{MODULE}.get_producer", return_value=producer), logged(MODULE) as lines:
+            assert republish.wait_for_producer(seconds) is sent
 
-        assert result is False
-        assert len(lines) == 1
+        line = "ERROR The event bus has not confirmed all republished program certificate events"
+        assert lines == ([] if sent else [line])
 
 
 @skip_unless_lms
@@ -274,24 +255,22 @@ class TaskTests(RepublishTestCase):
         self.wait = self.patch(f"{MODULE}.wait_for_producer")
         self.failure, self.success = {"status": 503, "body": b""}, page(record())
 
-    def test_called_directly(self):
-        self.api.answers = [self.success]
-
-        counts = republish_program_certificates(self.user.id)
-
-        assert counts == {"awarded": 1, "revoked": 0, "skipped": 0, "failed": 0}
-        # The command waits once, at its end.
-        self.wait.assert_not_called()
-
     def test_called_directly_it_runs_once(self):
         self.api.answers = [self.failure, self.success]
 
         with pytest.raises(requests.HTTPError):
             republish_program_certificates(self.user.id)
+        with CaptureQueriesContext(connection) as queries:
+            counts = republish_program_certificates(self.user.id)
 
-        assert len(self.api.queries) == 1
+        assert counts == {"awarded": 1, "revoked": 0, "skipped": 0, "failed": 0}
+        assert len(self.api.queries) == 2
+        # The command waits once, at its end.
+        self.wait.assert_not_called()
+        # The profile is read with the learner.
+        assert len([query for query in queries.captured_queries if "auth_userprofile" in query["sql"]]) == 1
 
-    def test_celery_retries_errors_of_credentials(self):
+    def test_celery_runs_it_until_it_succeeds(self):
         self.api.answers = [self.failure, {"body": b"{}"}, self.success]
 
         counts = republish_program_certificates.delay(self.user.id).get()
@@ -299,17 +278,7 @@ class TaskTests(RepublishTestCase):
         assert counts == {"awarded": 1, "revoked": 0, "skipped": 0, "failed": 0}
         assert len(self.api.queries) == 3
         self.wait.assert_called_once_with(5)
-
-    def test_celery_gives_up(self):
-        self.api.answers = [self.failure]
-
-        with pytest.raises(requests.HTTPError):
-            republish_program_certificates.delay(self.user.id).get()
-
-        assert len(self.api.queries) == 11
-        self.wait.assert_not_called()
-
-    def test_a_worker_that_is_lost_loses_no_task(self):
+        # The task of a worker that is lost runs again.
         assert republish_program_certificates.acks_late is True
         assert republish_program_certificates.reject_on_worker_lost is True
 
@@ -320,20 +289,11 @@ class TaskTests(RepublishTestCase):
         assert republish_program_certificates(self.user.id, True)["awarded"] == 1
         assert republish_program_certificates.delay(self.user.id, named=True).get()["awarded"] == 1
 
-    def test_the_profile_is_read_with_the_learner(self):
-        self.api.answers = [page(record(), record())]
-
-        with CaptureQueriesContext(connection) as queries:
-            republish_program_certificates(self.user.id)
-
-        assert len([query for query in queries.captured_queries if "auth_userprofile" in query["sql"]]) == 1
-
     def test_a_user_id_that_does_not_exist(self):
-        with self.assertLogs("openedx.core.djangoapps.programs.tasks") as logs:
+        with self.assertLogs("openedx.core.djangoapps.programs.tasks", "WARNING") as logs:
             assert republish_program_certificates(0) == {}
 
-        [line] = logs.records
-        assert (line.levelname, "user id 0" in line.getMessage()) == ("WARNING", True)
+        assert "user id 0" in logs.output[0]
         assert not self.api.queries
 
     def test_credentials_disabled(self):
