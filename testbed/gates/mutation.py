@@ -134,7 +134,7 @@ def find_tests(file):
     """Return the test files of a file of the change: its own first, and those of what calls it."""
     tests = [path for path in list_files() if "/tests/test_" in path]
     own = [path for path in tests if path.endswith(f"/test_{Path(file).name}")]
-    recovery = [path for path in tests if "test_republish" in path or "test_credentials_reader" in path]
+    recovery = [path for path in tests if "test_republish" in path]
     return own + ([path for path in recovery if path not in own] if own[0] in recovery else [])
 
 

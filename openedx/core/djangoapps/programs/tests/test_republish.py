@@ -116,7 +116,6 @@ class RepublishTests(RepublishTestCase):
 
     def test_a_request_is_bounded(self):
         self.republish(page(record()))
-
         assert self.api.timeouts == [(5, 30)]
         for scheme in ("http://", "https://"):
             retries = self.session.adapters[scheme].max_retries
@@ -130,34 +129,27 @@ class RepublishTests(RepublishTestCase):
     @ddt.data(b"{}", b"[]", b"null", b'{"results": null}', b'{"results": {}}')
     def test_an_answer_that_is_not_a_page_is_an_error(self, body):
         self.api.answers = [page(record(), following="?page=2"), {"body": body}]
-
         with pytest.raises(ValueError, match="is not a page of certificates"):
             republish.republish(self.user, False)
-
         assert len(self.events) == 1
 
     @ddt.data(500, 404, requests.ConnectionError(), requests.Timeout(), b"<html></html>")
     def test_an_error_of_credentials_is_raised(self, answer):
         self.api.answers = [{"status": answer, "body": b""} if isinstance(answer, int) else {"body": answer}]
-
         with pytest.raises(requests.RequestException):
             republish.republish(self.user, False)
-
         assert len(self.api.queries) == 1
 
     def test_case_of_the_username(self):
         # Credentials keeps the case that a username had when the learner was first seen.
         self.user.username = "Learner"
-
         assert self.republish(page(record(username="leaRNer"))) == ([1, 0, 0, 0], [])
 
     @ddt.data(record(username="else"), record(username=None), {})
     def test_no_page_with_certificates_of_others_is_published(self, other):
         # A gateway that drops the query string leads to everybody's certificates.
         answers = [page(record(), following="?page=2"), page(record(), other, following="?page=3"), page(record())]
-
         counts, lines = self.republish(*answers)
-
         assert counts == [1, 0, 0, 1]
         assert lines == [f"ERROR Credentials answered with certificates of other learners than user {self.user.id}"]
         assert len(self.api.queries) == 2
@@ -166,9 +158,7 @@ class RepublishTests(RepublishTestCase):
     @ddt.data(None, "?page=2")
     def test_at_most_ten_pages(self, following):
         answers = [page(record(), following="?page=2")] * 9 + [page(record(), following=following)]
-
         counts, lines = self.republish(*answers)
-
         assert counts == [10, 0, 0, 1 if following else 0]
         line = f"ERROR Credentials has more than 10 pages of program certificates of user {self.user.id}"
         assert lines == ([line] if following else [])
@@ -193,7 +183,6 @@ class RepublishTests(RepublishTestCase):
     @ddt.unpack
     def test_a_malformed_record_is_failed_and_the_others_continue(self, malformed, error):
         counts, lines = self.republish(page(malformed, record()))
-
         assert counts == [1, 0, 0, 1]
         assert lines == [f"ERROR A program certificate of user {self.user.id} is malformed ({error})"]
 
@@ -205,9 +194,7 @@ class RepublishTests(RepublishTestCase):
     @ddt.unpack
     def test_a_certificate_that_is_older_than_the_account(self, created, named, expected):
         self.user.date_joined = now().replace(2026, 11, 3, 12, 0, 0, 0)
-
         counts, lines = self.republish(page(record(created=created)), named=named)
-
         assert counts == expected
         line = f"Program certificate {CERTIFICATE_UUID} is older than the account of user {self.user.id}: skipped"
         assert lines == [f"WARNING {line}"] * expected[2]
@@ -241,7 +228,6 @@ class WaitTests(SimpleTestCase):
     def test_wait(self, producer, seconds, sent):
         with mock.patch(f"{MODULE}.get_producer", return_value=producer), logged(MODULE) as lines:
             assert republish.wait_for_producer(seconds) is sent
-
         line = "ERROR The event bus has not confirmed all republished program certificate events"
         assert lines == ([] if sent else [line])
 
@@ -257,12 +243,10 @@ class TaskTests(RepublishTestCase):
 
     def test_called_directly_it_runs_once(self):
         self.api.answers = [self.failure, self.success]
-
         with pytest.raises(requests.HTTPError):
             republish_program_certificates(self.user.id)
         with CaptureQueriesContext(connection) as queries:
             counts = republish_program_certificates(self.user.id)
-
         assert counts == {"awarded": 1, "revoked": 0, "skipped": 0, "failed": 0}
         assert len(self.api.queries) == 2
         # The command waits once, at its end.
@@ -272,9 +256,7 @@ class TaskTests(RepublishTestCase):
 
     def test_celery_runs_it_until_it_succeeds(self):
         self.api.answers = [self.failure, {"body": b"{}"}, self.success]
-
         counts = republish_program_certificates.delay(self.user.id).get()
-
         assert counts == {"awarded": 1, "revoked": 0, "skipped": 0, "failed": 0}
         assert len(self.api.queries) == 3
         self.wait.assert_called_once_with(5)
@@ -284,7 +266,6 @@ class TaskTests(RepublishTestCase):
 
     def test_named(self):
         self.api.answers = [page(record(created="2010-01-01T00:00:00Z"))]
-
         assert republish_program_certificates(self.user.id)["skipped"] == 1
         assert republish_program_certificates(self.user.id, True)["awarded"] == 1
         assert republish_program_certificates.delay(self.user.id, named=True).get()["awarded"] == 1
@@ -292,14 +273,11 @@ class TaskTests(RepublishTestCase):
     def test_a_user_id_that_does_not_exist(self):
         with self.assertLogs("openedx.core.djangoapps.programs.tasks", "WARNING") as logs:
             assert republish_program_certificates(0) == {}
-
         assert "user id 0" in logs.output[0]
         assert not self.api.queries
 
     def test_credentials_disabled(self):
         self.create_credentials_config(enable_learner_issuance=False)
-
         with pytest.raises(MaxRetriesExceededError):
             republish_program_certificates(self.user.id)
-
         assert not self.api.queries

@@ -34,17 +34,14 @@ MODULE = command.__name__
 COMMAND = MODULE.rpartition(".")[2]
 RUN, OTHER_RUN, OUTSIDE = (f"course-v1:edX+DemoX+{run}" for run in ("2025", "2026", "outside"))
 PROGRAM = {"uuid": PROGRAM_UUID, "courses": [{"course_runs": [{"key": RUN}, {"key": OTHER_RUN}]}]}
+BOTH = (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED)
 BACK_END, SITE = "edx_event_bus_example.producer", "site_example.event_bus"
 
 
-def enable(awarded=True, revoked=True):
-    """Return the settings of a producer, with both events enabled or not."""
-    events = {PROGRAM_CERTIFICATE_AWARDED: awarded, PROGRAM_CERTIFICATE_REVOKED: revoked}
-    topics = {
-        event.event_type: {"topic": {"event_key_field": "program_certificate.program.uuid", "enabled": enabled}}
-        for event, enabled in events.items()
-    }
-    return {"EVENT_BUS_PRODUCER_CONFIG": topics, "EVENT_BUS_PRODUCER": f"{__name__}.Producer"}
+def configure(*enabled):
+    """Return the configuration of the producer, with some of the two events enabled."""
+    key = {"event_key_field": "program_certificate.program.uuid"}
+    return {event.event_type: {"topic": key | {"enabled": event in enabled}} for event in BOTH}
 
 
 class Producer(EventBusProducer):
@@ -71,31 +68,32 @@ class Wrapper(EventBusProducer):
     send = Producer().send
 
 
-@override_settings(**enable())
-class CommandTestCase(RepublishTestCase):
+@skip_unless_lms
+@ddt.ddt
+@override_settings(EVENT_BUS_PRODUCER_CONFIG=configure(*BOTH), EVENT_BUS_PRODUCER=f"{__name__}.Producer")
+class CommandTests(RepublishTestCase):
     """Runs the command for learners who have a course certificate."""
 
     def setUp(self):
         super().setUp()
         self.addCleanup(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         self.get_programs = self.patch(f"{MODULE}.get_programs", side_effect=self.get_cached_programs)
-        self.certify(self.user, RUN)
+        self.wait = self.patch(f"{MODULE}.wait_for_producer", return_value=True)
+        self.certify(self.user)
         self.others = [UserFactory(username=f"learner{number}") for number in range(5)]
-        # Answers with an awarded certificate of each learner who is asked about.
+        # Each learner who is asked about has one certificate.
         self.api.answers = [lambda query: page(record(username=query["username"]))]
 
     def get_cached_programs(self, site=None, uuid=None):
         """Answer as the catalog cache does."""
-        if uuid:
-            return PROGRAM if uuid == PROGRAM_UUID else None
-        return [PROGRAM] if site.id == 1 else []
+        return [PROGRAM] if site else {PROGRAM_UUID: PROGRAM}.get(uuid)
 
-    def certify(self, user, run, status="downloadable", modified=None):
-        """Give a learner a course certificate, of which no signal tells."""
-        certificate = GeneratedCertificate(user=user, course_id=CourseKey.from_string(run), status=status)
-        [certificate] = GeneratedCertificate.objects.bulk_create([certificate])
-        if modified:
-            GeneratedCertificate.objects.filter(user=user, course_id=run).update(modified_date=modified)
+    def certify(self, *users, run=RUN, **fields):
+        """Give learners a course certificate, without the signals that tell of it."""
+        for user in users:
+            certificate = GeneratedCertificate(user=user, course_id=CourseKey.from_string(run))
+            GeneratedCertificate.objects.bulk_create([certificate])
+            GeneratedCertificate.objects.filter(user=user, course_id=run).update(**fields)
 
     def run_command(self, *options, problem=None, code=1, **kwargs):
         """Run the command, and return its output. If there is a problem, the error names it."""
@@ -111,12 +109,6 @@ class CommandTestCase(RepublishTestCase):
     def asked(self):
         """list[str]: the usernames that Credentials was asked about."""
         return [query["username"] for query in self.api.queries]
-
-
-@skip_unless_lms
-@ddt.ddt
-class OptionTests(CommandTestCase):
-    """What is refused before anything is done."""
 
     @ddt.data(
         [],
@@ -134,9 +126,7 @@ class OptionTests(CommandTestCase):
     def test_unusable(self, options):
         with pytest.raises(SystemExit) as error:
             command.Command().run_from_argv(["manage.py", COMMAND, *options])
-
-        assert error.value.code == 2
-        assert not self.api.queries
+        assert (error.value.code, self.asked) == (2, [])
 
     @ddt.data(
         ("2026-11-23T12:30:15+05:00", "2026-11-23T07:30:15Z"),
@@ -149,79 +139,59 @@ class OptionTests(CommandTestCase):
     @ddt.unpack
     def test_start(self, text, start):
         self.patch(f"{MODULE}.now", return_value=datetime(2026, 11, 25, 12, tzinfo=UTC))
-
         assert self.run_command("--start-date", text, "--dry-run").startswith(f"start={start}\nlearners=")
 
     @ddt.data(
         ("CredentialsApiConfig", {}, {"enable_learner_issuance": False}),
         ("CREDENTIALS_SERVICE_USERNAME", {"CREDENTIALS_SERVICE_USERNAME": "nobody"}, {}),
-        ("EVENT_BUS_PRODUCER_CONFIG enables neither event", enable(False, False), {}),
-        ("EVENT_BUS_PRODUCER_CONFIG enables neither event", {"EVENT_BUS_PRODUCER_CONFIG": {}}, {}),
+        ("enables neither event", {"EVENT_BUS_PRODUCER_CONFIG": configure()}, {}),
+        ("enables neither event", {"EVENT_BUS_PRODUCER_CONFIG": {}}, {}),
         ("EVENT_BUS_PRODUCER ", {"EVENT_BUS_PRODUCER": "openedx_events.event_bus.NoEventBusProducer"}, {}),
     )
     @ddt.unpack
     def test_settings(self, problem, changed, config):
         self.create_credentials_config(**config)
-
         with override_settings(**changed):
             self.run_command("--all", problem=problem, code=2)
+        assert not self.asked
 
-        assert not self.api.queries
-
-    @override_settings(**enable(revoked=False))
-    def test_only_one_event_is_enabled(self):
+    @override_settings(EVENT_BUS_PRODUCER_CONFIG=configure(PROGRAM_CERTIFICATE_REVOKED))
+    def test_one_event_is_not_enabled(self):
         errors = io.StringIO()
         self.run_command("--all", skip_checks=False, stderr=errors)
-
         assert "programs.W001" in errors.getvalue()
 
-
-@skip_unless_lms
-@ddt.ddt
-class SelectionTests(CommandTestCase):
-    """Which learners the options select."""
-
-    def test_all(self):
-        self.certify(self.user, OUTSIDE, "notpassing")
-        self.certify(self.others[0], OUTSIDE, "unavailable")
-        self.certify(self.user, OTHER_RUN)
-
+    def test_each_learner_once(self):
+        self.certify(self.user, self.others[0], run=OUTSIDE, status="notpassing")
+        self.certify(self.user, run=OTHER_RUN)
         self.run_command("--all")
-
         assert self.asked == ["learner0", "learner"]
 
     def test_pages(self):
         users = get_user_model().objects.bulk_create(UserFactory.build(id=number) for number in range(1001, 2002))
-        runs = [(user, RUN) for user in users] + [(user, OTHER_RUN) for user in users[:5]]
         GeneratedCertificate.objects.bulk_create(
-            GeneratedCertificate(user=user, course_id=CourseKey.from_string(run)) for user, run in runs
+            GeneratedCertificate(user=user, course_id=CourseKey.from_string(run))
+            for user, run in [*((user, RUN) for user in users), *((user, OTHER_RUN) for user in users[:5])]
         )
-
         with CaptureQueriesContext(connection) as queries:
             assert self.run_command("--all", "--dry-run") == "learners=1002"
-
-        selects = [query for query in queries.captured_queries if "generatedcertificate" in query["sql"]]
-        assert len(selects) == 3
-        assert not self.api.queries
+        assert len([query for query in queries.captured_queries if "generatedcertificate" in query["sql"]]) == 3
+        assert not self.asked
 
     def test_start_date(self):
         start = datetime(2026, 11, 23, 12, tzinfo=UTC)
-        self.certify(self.others[0], RUN, modified=start - timedelta(seconds=1))
-        self.certify(self.others[1], RUN, modified=start)
-        self.certify(self.others[2], OTHER_RUN, "notpassing", modified=start + timedelta(days=100_000))
-        self.certify(self.others[3], OUTSIDE)  # in no program
-
+        self.certify(self.others[0], modified_date=start - timedelta(seconds=1))
+        self.certify(self.others[1], modified_date=start)
+        self.certify(self.others[2], run=OTHER_RUN, modified_date=start + timedelta(days=100_000), status="notpassing")
+        self.certify(self.others[3], run=OUTSIDE)
         output = self.run_command("--start-date", "2026-11-23T12:00:00Z")
-
         assert self.asked == ["learner", "learner1", "learner2"]
-        assert output == ("start=2026-11-23T12:00:00Z\nlearners=3 awarded=3 revoked=0 skipped=0 failed=0 bus_errors=0")
+        assert output == "start=2026-11-23T12:00:00Z\nlearners=3 awarded=3 revoked=0 skipped=0 failed=0 bus_errors=0"
 
     def test_program_uuids(self):
-        self.certify(self.others[0], OTHER_RUN, "audit_notpassing")
-        self.certify(self.others[1], OUTSIDE)
-
+        self.certify(self.others[0], run=OTHER_RUN, status="audit_notpassing", mode="audit")
+        self.certify(self.others[1], run=OUTSIDE)
         self.run_command("--program-uuids", PROGRAM_UUID.replace("-", ""), PROGRAM_UUID)
-
         assert self.asked == ["learner", "learner0"]
 
     def test_programs_that_are_not_cached(self):
@@ -229,14 +199,11 @@ class SelectionTests(CommandTestCase):
         self.run_command("--program-uuids", PROGRAM_UUID, other_uuid, problem="run cache_programs", code=2)
         self.get_programs.side_effect = lambda site: []
         self.run_command("--start-date", "4h", problem="run cache_programs", code=2)
-
-        assert not self.api.queries
+        assert not self.asked
 
     def test_usernames(self):
         self.api.answers = [lambda query: page(record(username=query["username"], created="2010-01-01T00:00:00Z"))]
-
         output = self.run_command("--usernames", "learner1", "learner", "learner1")
-
         assert self.asked == ["learner1", "learner"]
         # Certificates that are older than the account are included, and are skipped otherwise.
         assert output == "learners=2 awarded=2 revoked=0 skipped=0 failed=0 bus_errors=0"
@@ -244,71 +211,48 @@ class SelectionTests(CommandTestCase):
 
     def test_unknown_usernames(self):
         self.run_command("--usernames", "learner", "learner9", problem="number 2 is unknown", code=2)
+        assert not self.asked
 
-        assert not self.api.queries
-
-
-@skip_unless_lms
-@ddt.ddt
-class RunTests(CommandTestCase):
-    """The run itself, its summary and its exit code."""
-
-    def setUp(self):
-        super().setUp()
-        self.wait = self.patch(f"{MODULE}.wait_for_producer", return_value=True)
-        for user in self.others:
-            self.certify(user, RUN)
-
-    def fail_for(self, *usernames):
-        """Have Credentials fail when it is asked about some learners."""
-        success = self.api.answers[0]
-        self.api.answers = [
-            lambda query: {"status": 500, "body": b""} if query["username"] in usernames else success(query)
-        ]
-
-    def test_a_failure_is_counted_and_the_others_continue(self):
-        self.fail_for("learner", "learner0", "learner1", "learner2", "learner4")
+    @ddt.data(
+        (["learner", "learner0", "learner1", "learner2", "learner4"], "see the log. Fix the cause, and run", 6, 1),
+        # Five in a row end the run.
+        (["learner", "learner0", "learner1", "learner2", "learner3"], "HTTPError", 5, 0),
+    )
+    @ddt.unpack
+    def test_learners_whose_request_fails(self, usernames, problem, learners, awarded):
+        self.certify(*self.others)
+        [success] = self.api.answers
+        failure = {"status": 500, "body": b""}
+        self.api.answers = [lambda query: failure if query["username"] in usernames else success(query)]
         close = self.patch(f"{MODULE}.close_old_connections")
-
         with self.assertLogs(MODULE) as logs:
-            output = self.run_command("--all", problem="Not complete: see the log. Fix the cause, and run the same")
-
-        assert output == "learners=6 awarded=1 revoked=0 skipped=0 failed=5 bus_errors=0"
+            output = self.run_command("--all", problem=f"Not complete: {problem}")
+        assert output == f"learners={learners} awarded={awarded} revoked=0 skipped=0 failed=5 bus_errors=0"
         line = f"Failed to republish certificates of user {self.user.id}: HTTPError"
-        assert [entry.getMessage() for entry in logs.records][0] == line
-        assert close.call_count == 6
-        self.wait.assert_called_once_with()
-
-    def test_five_failures_in_a_row_end_the_run(self):
-        self.fail_for("learner", *(user.username for user in self.others))
-
-        output = self.run_command("--all", problem="Not complete: HTTPError")
-
-        assert output == "learners=5 awarded=0 revoked=0 skipped=0 failed=5 bus_errors=0"
-        self.wait.assert_called_once_with(5)
+        assert logs.records[0].getMessage() == line
+        assert close.call_count == learners
+        self.wait.assert_called_once_with(*([] if awarded else [5]))
 
     @ddt.data(signal.SIGTERM, signal.SIGINT)
     def test_an_interrupt(self, number):
+        self.certify(*self.others)
         self.api.answers.append(lambda query: os.kill(os.getpid(), number))
-
         output = self.run_command("--all", problem="Not complete: KeyboardInterrupt")
-
         assert output == "learners=2 awarded=1 revoked=0 skipped=0 failed=0 bus_errors=0"
         self.wait.assert_called_once_with(5)
 
-    def test_a_wait_that_is_interrupted_or_fails(self):
-        for results, problem in (([KeyboardInterrupt, True], "KeyboardInterrupt"), ([False], "the event bus")):
-            self.wait.side_effect = results
-            output = self.run_command("--all", problem=f"Not complete: {problem}")
-            assert output == "learners=6 awarded=6 revoked=0 skipped=0 failed=0 bus_errors=0"
+    @ddt.data(([KeyboardInterrupt, True], "KeyboardInterrupt"), ([False], "the event bus"))
+    @ddt.unpack
+    def test_a_wait_that_is_interrupted_or_fails(self, results, problem):
+        self.wait.side_effect = results
+        output = self.run_command("--all", problem=f"Not complete: {problem}")
+        assert output == "learners=1 awarded=1 revoked=0 skipped=0 failed=0 bus_errors=0"
 
     @ddt.data("Producer", "Subclass", "Wrapper")
     def test_errors_of_the_event_bus(self, producer):
         self.api.answers = [page(record(status="revoked"))]
-
         with override_settings(EVENT_BUS_PRODUCER=f"{__name__}.{producer}"):
-            output = self.run_command("--usernames", "learner", problem="see the log")
-
+            output = self.run_command("--all", problem="Not complete: see the log")
         assert output == "learners=1 awarded=0 revoked=1 skipped=0 failed=0 bus_errors=1"
 
     @ddt.data((BACK_END, 1), ("site_example.connection", 1), ("other", 0))
@@ -321,32 +265,22 @@ class RunTests(CommandTestCase):
             return True
 
         self.wait.side_effect = wait
-
         output = self.run_command("--all", problem="see the log" if bus_errors else None)
-
-        assert output == f"learners=6 awarded=6 revoked=0 skipped=0 failed=0 bus_errors={bus_errors}"
+        assert output == f"learners=1 awarded=1 revoked=0 skipped=0 failed=0 bus_errors={bus_errors}"
 
     def test_no_certificate(self):
         self.api.answers = [page()]
-
         for options in (["--all"], ["--program-uuids", PROGRAM_UUID], ["--usernames", "learner"]):
             output = self.run_command(*options, problem="^No program certificate was found.$")
-            assert output.endswith("awarded=0 revoked=0 skipped=0 failed=0 bus_errors=0")
+            assert output == "learners=1 awarded=0 revoked=0 skipped=0 failed=0 bus_errors=0"
         # Nothing may have changed since then.
         self.run_command("--start-date", "4h")
-
-
-@skip_unless_lms
-class EnqueueTests(CommandTestCase):
-    """What ``--enqueue`` hands to Celery."""
 
     @override_settings(PROGRAM_CERTIFICATES_ROUTING_KEY="programs")
     def test_queue(self):
         apply_async = self.patch(f"{MODULE}.republish_program_certificates").apply_async
-
         assert self.run_command("--all", "--enqueue") == "enqueued=1"
         self.run_command("--usernames", "learner", "--enqueue", "--queue", "repairs")
-
         assert apply_async.call_args_list == [
             mock.call((self.user.id, False), queue="programs"),
             mock.call((self.user.id, True), queue="repairs"),
@@ -356,10 +290,8 @@ class EnqueueTests(CommandTestCase):
         self.patch(f"{MODULE}.republish_program_certificates")
         sleep = self.patch(f"{MODULE}.time").sleep
         self.patch(f"{MODULE}.Command.find_learners", return_value=range(250))
-
         self.run_command("--all", "--enqueue")
         assert self.run_command("--all", "--enqueue", "--delay", "0.5") == "enqueued=250"
-
         assert sleep.call_args_list == [mock.call(1), mock.call(1), mock.call(0.5), mock.call(0.5)]
 
     def test_celery_takes_the_tasks(self):
@@ -372,7 +304,5 @@ class EnqueueTests(CommandTestCase):
     def test_broker_that_is_unreachable(self):
         task = self.patch(f"{MODULE}.republish_program_certificates")
         task.apply_async.side_effect = [None, OperationalError]
-
-        output = self.run_command("--usernames", "learner", "learner0", "--enqueue", problem="OperationalError")
-
-        assert output == "enqueued=1"
+        options = ["--usernames", "learner", "learner0", "--enqueue"]
+        assert self.run_command(*options, problem="OperationalError") == "enqueued=1"
