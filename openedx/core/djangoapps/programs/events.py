@@ -54,6 +54,7 @@ def emit_program_certificate_revoked(user: AbstractUser, program_uuid: UUID | st
 
 
 def _emit_if_accepted(user: AbstractUser, program_uuid: UUID | str, status: str, response: object) -> bool:
+    """Send the event if the response is a 201, and log what it is otherwise."""
     with _errors_logged(user, program_uuid, status):
         answer = getattr(response, "status_code", type(response).__name__)
         if answer == 201:

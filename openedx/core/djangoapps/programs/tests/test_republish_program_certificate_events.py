@@ -49,7 +49,7 @@ class Producer(EventBusProducer):
 
     __module__ = BACK_END
 
-    def send(self, *, signal, **kwargs):  # pylint: disable=arguments-differ,redefined-outer-name
+    def send(self, *, signal, **kwargs):  # pylint: disable=redefined-outer-name
         """Send."""
         if signal is PROGRAM_CERTIFICATE_REVOKED:
             logging.getLogger(BACK_END).error("The event bus is unreachable")
@@ -117,11 +117,8 @@ class CommandTests(RepublishTestCase):
         ["--start-date", "2999-01-01"],
         ["--start-date=-4h"],
         ["--start-date", "yesterday"],
-        ["--start-date", "h"],
         ["--start-date", ""],
         ["--program-uuids", "no-uuid"],
-        ["--program-uuids"],
-        ["--all", "--delay", "long"],
     )
     def test_unusable(self, options):
         with pytest.raises(SystemExit) as error:
