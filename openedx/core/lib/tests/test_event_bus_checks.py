@@ -46,6 +46,10 @@ class EventBusCheckTests(SimpleTestCase):
             made = {"EVENT_BUS_PRODUCER": REDIS, "EVENT_BUS_REDIS_CONNECTION_URL": URL}
             return self.run_check(**{**made, **settings})
 
+    def test_the_url_in_the_hints_is_right(self):
+        hints = [row.hint for row in event_bus_checks.ROWS if row.number in (5, 6)]
+        assert all(hint.startswith(f"For example: {URL}") for hint in hints)
+
     def test_is_a_deployment_check(self):
         check = event_bus_checks.check_event_bus
         assert check in registry.registry.get_checks(include_deployment_checks=True)
@@ -212,6 +216,16 @@ class EventBusCheckTests(SimpleTestCase):
         ids, texts = self.run_redis(**consumer)
         assert ids == ["W007"]
         assert "POLL_TIMEOUT is 60," in texts[0]
+
+    def test_redis_py_without_a_time_out_of_its_own(self):
+        # Before redis-py 8, a connection has no time-out if the URL has none, and a consumer can wait for any time.
+        with mock.patch.object(event_bus_checks, "import_string") as mocked:
+            pool = mocked.return_value.from_url.return_value
+            pool.connection_kwargs = {}
+            pool.make_connection.return_value.socket_timeout = None
+            url = "unix:///run/redis.sock"
+            made = {"EVENT_BUS_PRODUCER": REDIS, "EVENT_BUS_CONSUMER": "c", "EVENT_BUS_REDIS_CONNECTION_URL": url}
+            assert self.run_check(**made) == ([], [])
 
     @ddt.data((0, "is below 1"), (-1, "is below 1"), ("10k", "cannot be used (ValueError: invalid literal"))
     @ddt.unpack
