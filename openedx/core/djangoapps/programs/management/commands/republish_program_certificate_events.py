@@ -30,8 +30,11 @@ User = get_user_model()
 def time_or_age(text):
     """Parse ISO 8601, in UTC by default, or an age such as 30m, 4h or 2d."""
     unit = {"m": "minutes", "h": "hours", "d": "days"}.get(text[-1:])
-    start = now() - timedelta(**{unit: int(text[:-1])}) if unit else datetime.fromisoformat(text)
-    start = start.replace(tzinfo=start.tzinfo or UTC).astimezone(UTC)
+    try:
+        start = now() - timedelta(**{unit: int(text[:-1])}) if unit else datetime.fromisoformat(text)
+        start = start.replace(tzinfo=start.tzinfo or UTC).astimezone(UTC)
+    except OverflowError as exc:
+        raise ArgumentTypeError("this time is out of range") from exc
     if start > now():
         raise ArgumentTypeError("this time is in the future")
     return start
