@@ -1,50 +1,469 @@
 """
-Properties of the management command ``republish_program_certificate_events``: what it makes of bad options and of bad
-answers. What a consumer makes of its events is in ``test_republish_guarantee.py``.
+The guarantee of the events, as a property: after one complete run of ``republish_program_certificate_events`` whose
+events arrived, a consumer that keeps the event with the latest time has what Credentials has. Without losses and
+without changes in Credentials itself, the consumer has it without a run, in whatever order the events arrive.
 
-The tests are here rather than beside the command's other tests because the platform does not have hypothesis.
+A small world is played on a clock of its own: tasks ask Credentials, Credentials stores and answers at once or late,
+events arrive, come late, come twice or are lost, and the command runs now and then. The emitter, the command and its
+task are real; Credentials, the bus and the clocks are played.
+
+The tests are here rather than beside the change's other tests because the platform does not have hypothesis.
 """
 
 import io
 import json
 import logging
-import re
-import weakref
-from datetime import datetime
+import signal
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import NamedTuple
 from unittest import mock
+from uuid import UUID
 
 import requests
 import responses
 from django.conf import settings as django_settings
-from django.core.management import call_command
-from django.core.management.base import CommandError
+from django.core.management import CommandError, call_command
+from django.test import override_settings
 from django.utils.timezone import now
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
-from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_event_data
-from openedx_events.event_bus.avro.serializer import serialize_event_data_to_bytes
+from opaque_keys.edx.locator import CourseLocator
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
 from common.djangoapps.student.tests.factories import UserFactory
+from lms.djangoapps.certificates.models import GeneratedCertificate
 from openedx.core.djangoapps.credentials.tests.mixins import CredentialsApiConfigMixin
 from openedx.core.djangoapps.credentials.utils import get_credentials_api_base_url
+from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
+from openedx.core.djangoapps.programs.management.commands.republish_program_certificate_events import Command
 
 COMMAND = "republish_program_certificate_events"
-READER = "openedx.core.djangoapps.programs.credentials_reader"
+PROGRAMS_APP = "openedx.core.djangoapps.programs"
+COMMAND_MODULE = f"{PROGRAMS_APP}.management.commands.{COMMAND}"
+REPUBLISH_MODULE = f"{PROGRAMS_APP}.republish"
 SETTINGS = settings(max_examples=100, deadline=None, print_blob=True)
-SUMMARY = re.compile(
-    r"\AProgram certificates: (?:learners_asked=\d+ )?read=(\d+) not_selected=(\d+) "
-    r"(?:sent|would_send)_in_lms_only_awarded=(\d+) (?:sent|would_send)_in_lms_only_revoked=(\d+) "
-    r"skipped_unknown_learner=(\d+) skipped_younger_account=(\d+) failed=(\d+)\n\Z"
-)
+EMITTERS = {"awarded": emit_program_certificate_awarded, "revoked": emit_program_certificate_revoked}
+OTHER = {"awarded": "revoked", "revoked": "awarded"}
+SIGNALS = (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED)
+BOTH_ENABLED = {each.event_type: {"topic": {"enabled": True, "event_key_field": "x"}} for each in SIGNALS}
 PROGRAMS = ["1b0b0000-0000-4000-8000-000000000001", "1b0b0000-0000-4000-8000-000000000002"]
+RUNS = [CourseLocator("edX", "DemoX", str(number)) for number in range(2)]
+HOUR = timedelta(hours=1)
+NOTHING = timedelta(0)
 # In every name, username and e-mail address here, and nowhere else.
 PRIVATE = "PRIVATE"
 
-AGES = st.from_regex(r"\A[0-9]{1,5}[mhds]\Z")
-USERNAMES = st.sampled_from([f"{PRIVATE}-1", f"{PRIVATE}-2"])
+
+class Event(NamedTuple):
+    """What an event says: when, of which learner's certificate of which program, and its status."""
+
+    time: datetime
+    key: tuple[int, str]
+    status: str
+
+
+class RepublishTestCase(CredentialsApiConfigMixin, TestCase):
+    """Runs the command, and keeps the events that are sent."""
+
+    @classmethod
+    def setUpTestData(cls):
+        UserFactory(username=django_settings.CREDENTIALS_SERVICE_USERNAME)
+        cls.learners = [
+            UserFactory(
+                username=f"{PRIVATE}-{number}",
+                email=f"{PRIVATE}-{number}@example.com",
+                profile__name=PRIVATE,
+                date_joined=datetime(2020, 1, 1, tzinfo=UTC),
+            )
+            for number in (1, 2)
+        ]
+        GeneratedCertificate.objects.bulk_create(  # without signals
+            GeneratedCertificate(user=user, course_id=run) for user in cls.learners for run in RUNS
+        )
+
+    def setUp(self):
+        super().setUp()
+        self.create_credentials_config()
+        self.url = f"{get_credentials_api_base_url().rstrip('/')}/credentials/"
+        self.addCleanup(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        patches = ExitStack()
+        self.addCleanup(patches.close)
+        patches.enter_context(override_settings(EVENT_BUS_PRODUCER_CONFIG=BOTH_ENABLED))
+        patches.enter_context(mock.patch(f"{COMMAND_MODULE}.get_producer"))
+        patches.enter_context(mock.patch("urllib3.util.retry.time.sleep"))
+        program = {"courses": [{"course_runs": [{"key": str(run)} for run in RUNS]}]}
+        patches.enter_context(mock.patch(f"{COMMAND_MODULE}.get_programs", return_value=[program]))
+        self.events = []
+        for each in SIGNALS:
+            each.connect(self.receive)
+            self.addCleanup(each.disconnect, self.receive)
+
+    def receive(self, program_certificate, metadata, **kwargs):
+        """Keep an event."""
+        key = (program_certificate.user.id, program_certificate.program.uuid)
+        self.events.append(Event(metadata.time, key, program_certificate.status))
+
+    def run_command(self, answer, *options):
+        """
+        Run the command.
+
+        Args:
+            answer (callable): what Credentials does with a request.
+            options (str): arguments of the command.
+
+        Returns:
+            tuple: the error or None, and the output.
+        """
+        output, error = io.StringIO(), None
+        self.events.clear()
+        with responses.RequestsMock(assert_all_requests_are_fired=False) as api:
+            api.add_callback(responses.GET, self.url, answer)
+            try:
+                call_command(COMMAND, *options, stdout=output)
+            except CommandError as exc:
+                error = exc
+        return error, output.getvalue()
+
+
+@dataclass
+class Request:
+    """A task's request to Credentials."""
+
+    key: tuple[int, str]
+    status: str
+    began: datetime
+    stored: bool = False
+
+
+class World:
+    """
+    Credentials, a bus, a consumer, and the clocks of all.
+
+    Args:
+        case (RepublishTestCase): sends the events.
+        credentials_ahead (timedelta): how far Credentials' clock is ahead of the LMS's.
+        worker_ahead (timedelta): how far the workers' clocks are ahead of the host on which the command runs.
+        page_size (int): of Credentials' lists.
+    """
+
+    def __init__(self, case, credentials_ahead=NOTHING, worker_ahead=NOTHING, page_size=20):
+        self.case, self.page_size = case, page_size
+        self.credentials_ahead, self.worker_ahead = credentials_ahead, worker_ahead
+        self.now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+        self.records = {}  # (user id, program) -> status
+        self.requests = []  # those that are not answered yet
+        self.known = {}  # (user id, program) -> the event that the consumer keeps
+
+    def tick(self, time=timedelta(microseconds=1)):
+        """Let time pass, and return the new one. No two things happen at once."""
+        self.now += time
+        return self.now
+
+    # Tasks
+
+    def ask(self, key, status=None):
+        """Have a task ask for the other state than the one that Credentials has, and return its request."""
+        status = status or OTHER[self.records.get(key, "revoked")]
+        self.requests.append(Request(key, status, self.tick()))
+        return self.requests[-1]
+
+    def store(self, request):
+        """Have Credentials do what a request says."""
+        self.tick()
+        if not request.stored:
+            self.records[request.key], request.stored = request.status, True
+
+    def answer(self, request):
+        """Have Credentials answer a request, and return the live event."""
+        self.store(request)
+        self.requests.remove(request)
+        response = SimpleNamespace(status_code=201, elapsed=self.tick() - request.began)
+        user_id, program = request.key
+        [user] = [user for user in self.case.learners if user.id == user_id]
+        self.case.events.clear()
+        with mock.patch(f"{PROGRAMS_APP}.events.now", return_value=self.now + self.worker_ahead):
+            assert EMITTERS[request.status](user, program, response)
+        return self.case.events[0]
+
+    def change(self, key, status=None):
+        """Have a task change a certificate at once, and return the live event."""
+        return self.answer(self.ask(key, status))
+
+    # The command
+
+    def list(self, request):
+        """Answer a request for a page of a learner's certificates."""
+        names = {user.id: user.username for user in self.case.learners}
+        records = [
+            {
+                "username": names[user_id],
+                "uuid": str(UUID(int=number)),
+                "credential": {"program_uuid": program},
+                "status": status,
+                "created": (self.now + self.credentials_ahead).isoformat(),
+            }
+            for number, ((user_id, program), status) in enumerate(self.records.items())
+            if names[user_id] == request.params["username"]
+        ]
+        end = int(request.params["page"]) * self.page_size
+        more = "?page=" if end < len(records) else None
+        return 200, {}, json.dumps({"next": more, "results": records[end - self.page_size : end]})
+
+    def republish(self, *options):
+        """Run the command, and return its events."""
+        with (
+            mock.patch(f"{REPUBLISH_MODULE}.now", side_effect=self.tick),
+            mock.patch(f"{COMMAND_MODULE}.now", side_effect=self.tick),
+        ):
+            error, _output = self.case.run_command(self.list, *(options or ["--all"]))
+        assert (error is None) == bool(self.records or options)
+        return list(self.case.events)
+
+    # The consumer
+
+    def deliver(self, *events):
+        """Have the consumer receive events: it keeps the latest, and of two with the same time the last."""
+        for received in events:
+            kept = self.known.get(received.key)
+            if kept is None or received.time >= kept.time:
+                self.known[received.key] = received
+
+    def right(self):
+        """bool: whether the consumer knows each certificate as Credentials has it."""
+        return {key: kept.status for key, kept in self.known.items()} == self.records
+
+
+KEYS = st.tuples(st.integers(0, 1), st.sampled_from(PROGRAMS))
+PAUSES = st.sampled_from([NOTHING, timedelta(microseconds=1), timedelta(seconds=1)]) | st.timedeltas(NOTHING, HOUR)
+PLACES = st.integers(0, 99)
+LIVE_STEPS = st.one_of(
+    st.tuples(st.just("asks"), PAUSES, KEYS),
+    st.tuples(st.just("is stored"), PAUSES, PLACES),
+    st.tuples(st.just("is answered"), PAUSES, PLACES),
+)
+STEPS = st.lists(
+    st.one_of(
+        LIVE_STEPS,
+        st.tuples(st.just("in Credentials"), PAUSES, KEYS),
+        st.tuples(st.just("run"), PAUSES),
+    ),
+    max_size=15,
+)
+FATES = st.sampled_from(["arrives", "late", "lost"])
+OFFSETS = st.sampled_from([-HOUR, NOTHING, HOUR]) | st.timedeltas(-HOUR, HOUR)
+
+
+class GuaranteeTests(RepublishTestCase):
+    """What a consumer knows that keeps, for each learner and program, the event with the latest time."""
+
+    def play(self, world, steps):
+        """
+        Play some steps.
+
+        Yields:
+            list[Event]: the events of each step.
+        """
+        ids = [user.id for user in self.learners]
+        for kind, pause, *details in steps:
+            world.tick(pause)
+            if kind == "run":
+                yield world.republish()
+            elif kind in ("asks", "in Credentials"):
+                [(place, program)] = details
+                key = ids[place], program
+                if kind == "in Credentials":
+                    if key in world.records:  # Credentials cannot change what it does not have.
+                        world.records[key] = OTHER[world.records[key]]
+                # A task asks for a change of what it has read. See the limits below for two requests at once.
+                elif not any(request.key == key and not request.stored for request in world.requests):
+                    world.ask(key)
+            elif world.requests:
+                request = world.requests[details[0] % len(world.requests)]
+                if kind == "is stored":
+                    world.store(request)
+                else:
+                    yield [world.answer(request)]
+
+    @settings(SETTINGS, max_examples=200)
+    @given(steps=st.lists(LIVE_STEPS, max_size=20), data=st.data())
+    def test_live_events_need_no_run(self, steps, data):
+        world = World(self)
+        sent = sum(self.play(world, steps), [])
+        event(f"{len(world.requests)} answered in the end")
+        for request in data.draw(st.permutations(world.requests), "answers"):
+            sent.append(world.answer(request))
+
+        world.deliver(*data.draw(st.permutations(sent), "order"))
+
+        assert world.right()
+
+    @settings(SETTINGS, max_examples=200)
+    @given(
+        steps=STEPS,
+        credentials_ahead=OFFSETS,
+        worker_behind=st.timedeltas(NOTHING, HOUR) | st.just(NOTHING),
+        page_size=st.integers(1, 3),
+        data=st.data(),
+    )
+    def test_one_run_brings_a_consumer_to_the_truth(self, steps, credentials_ahead, worker_behind, page_size, data):
+        world = World(self, credentials_ahead, -worker_behind, page_size)
+        late, sent = [], []
+        for events in self.play(world, steps):
+            sent += events
+            fate = data.draw(FATES, "fate")
+            if fate == "arrives":
+                world.deliver(*events)
+            elif fate == "late":
+                late += events
+        event(f"consumer was {'right' if world.right() else 'wrong'} before the run")
+        for request in world.requests:
+            world.store(request)
+
+        republished = world.republish()
+        # What is answered late, what was under way, and what comes again may come before, between and after the
+        # events of the run.
+        others = late + [world.answer(request) for request in list(world.requests)]
+        others += data.draw(st.lists(st.sampled_from(sent)), "repeats") if sent else []
+        world.deliver(*data.draw(st.permutations(republished + others), "order"))
+
+        assert world.right()
+
+    # The limits: where the order can still fail, until the next run. The decision record names them.
+
+    def certificate(self):
+        """Return whose certificate of which program the tests below are about."""
+        return self.learners[0].id, PROGRAMS[0]
+
+    def assert_wrong_until_the_next_run(self, world):
+        """Check that a consumer is wrong, and right after a run."""
+        assert not world.right()
+        world.deliver(*world.republish())
+        assert world.right()
+
+    def test_a_run_that_asks_while_a_request_is_in_progress(self):
+        world = World(self)
+        world.deliver(world.change(self.certificate()))
+        request = world.ask(self.certificate())
+        world.deliver(*world.republish())
+        world.deliver(world.answer(request))
+
+        self.assert_wrong_until_the_next_run(world)
+
+    def test_a_task_that_reads_from_a_cache_while_a_request_is_in_progress(self):
+        """With a ``cache_ttl`` above 0, an award task may not see yet that the certificate was awarded."""
+        world = World(self)
+        world.deliver(world.change(self.certificate()))
+        request = world.ask(self.certificate())
+        world.deliver(world.change(self.certificate(), "awarded"))
+        world.deliver(world.answer(request))
+
+        self.assert_wrong_until_the_next_run(world)
+
+    def test_a_request_that_is_stored_after_a_later_one(self):
+        """A request that timed out, or the second of two award tasks that read at once."""
+        for answered in (False, True):
+            with self.subTest(answered=answered):
+                world = World(self)
+                first, second = world.ask(self.certificate()), world.ask(self.certificate())
+                world.deliver(world.answer(second))
+                world.deliver(world.change(self.certificate()))
+                world.store(first)
+                world.deliver(*[world.answer(first)] if answered else [])
+
+                self.assert_wrong_until_the_next_run(world)
+
+    def test_a_clock_that_is_further_ahead_than_the_next_request(self):
+        """Then the run has to be that much later."""
+        world = World(self)
+        world.worker_ahead = HOUR
+        world.deliver(world.change(self.certificate()))
+        world.worker_ahead = NOTHING
+        world.deliver(world.change(self.certificate()))
+        world.deliver(*world.republish())
+        assert not world.right()
+        world.tick(HOUR)
+
+        self.assert_wrong_until_the_next_run(world)
+
+    def test_what_was_deleted_in_credentials_is_not_taken_back(self):
+        world = World(self)
+        key, other = self.certificate(), (self.learners[1].id, PROGRAMS[0])
+        for each in (key, other):
+            world.deliver(world.change(each))
+        del world.records[key]
+
+        world.deliver(*world.republish())
+
+        assert world.known[key].status == "awarded"
+
+
+class HourlyTests(RepublishTestCase):
+    """What a consumer knows if the command runs every hour, whatever else happens to the events."""
+
+    WINDOW = 4 * HOUR
+    # Between the change of a course certificate and the request that follows from it: Celery's retries.
+    LATEST = timedelta(minutes=66)
+
+    @settings(SETTINGS, max_examples=30)
+    @given(
+        changes=st.lists(
+            st.tuples(
+                st.timedeltas(NOTHING, 3 * HOUR),
+                KEYS,
+                st.sampled_from(RUNS),
+                st.timedeltas(NOTHING, LATEST) | st.just(NOTHING) | st.just(LATEST),
+            ),
+            max_size=6,
+        ),
+        bus_is_up=st.lists(st.booleans(), min_size=8, max_size=8),
+    )
+    def test_what_is_lost_comes_with_a_run_of_the_next_hours(self, changes, bus_is_up):
+        world = World(self)
+        begin, ids = world.now, [user.id for user in self.learners]
+        GeneratedCertificate.objects.update(modified_date=begin - 24 * HOUR)
+        todo = []
+        for ago, (place, program), course, late in changes:
+            key = ids[place], program
+            todo.append((begin + ago, "change", key, course))
+            todo.append((begin + ago + late, "request", key, begin + ago))
+        # A quarter past each hour.
+        todo += [(begin + HOUR * hour + HOUR / 4, "run", bus_is_up[hour], None) for hour in range(8)]
+        owed = {}  # key -> when the course certificate changed that its last request follows
+        for moment, kind, what, detail in sorted(todo, key=lambda step: step[:2]):
+            world.now = max(world.now, moment)
+            if kind == "change":
+                certificates = GeneratedCertificate.objects.filter(user=what[0], course_id=detail)
+                certificates.update(modified_date=world.now)
+            elif kind == "request":
+                world.change(what)  # its event is lost
+                owed[what] = detail
+            else:
+                events = world.republish("--start-date", "4h")
+                if what:
+                    world.deliver(*events)
+                    found = {key for key, changed in owed.items() if world.now - changed < self.WINDOW}
+                    assert all(world.known[key].status == world.records[key] for key in found)
+                    owed = {key: changed for key, changed in owed.items() if key not in found}
+        event(f"{len(owed)} certificates are still owed")
+        assert all(world.known[key].status == status for key, status in world.records.items() if key not in owed)
+
+    def test_an_outage_that_is_longer_than_the_window_needs_a_run_from_its_start(self):
+        world = World(self)
+        GeneratedCertificate.objects.update(modified_date=world.now)
+        world.change((self.learners[0].id, PROGRAMS[0]))  # its event is lost
+
+        world.tick(self.WINDOW)
+        world.deliver(*world.republish("--start-date", "4h"))
+        assert not world.right()
+
+        world.deliver(*world.republish("--start-date", "5h"))
+        assert world.right()
+
+
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just(PRIVATE)
 JSON = st.recursive(SCALARS, lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(), some, max_size=3))
 
@@ -52,7 +471,7 @@ JSON = st.recursive(SCALARS, lambda some: st.lists(some, max_size=3) | st.dictio
 @st.composite
 def spoiled(draw, **document):
     """
-    Make an object that is mostly sound; else a field is missing, added or changed, or it is no object.
+    Make an object that is mostly sound; else a field is missing, added or changed, or it is not an object.
 
     Args:
         draw (callable): draws from a strategy.
@@ -74,11 +493,10 @@ def spoiled(draw, **document):
 
 TIMES = st.one_of(
     st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
-    st.datetimes().map(lambda moment: f"{moment.replace(microsecond=0).isoformat()}Z"),
-    st.sampled_from(["2026-11-23T04:41:16Z", "2026-11-23T04:41:16", "2026-11-23", "20261123T044116Z", "now"]),
+    st.sampled_from(["2026-11-23T04:41:16Z", "2026-11-23T04:41:16", "2026-11-23", "0001-01-01T00:00:00+14:00", "now"]),
 )
 RECORDS = spoiled(
-    username=st.sampled_from([f"{PRIVATE}-1", f"{PRIVATE}-2"] * 3 + [f"{PRIVATE}-unknown", f"{PRIVATE}\ud800"]),
+    username=st.sampled_from([f"{PRIVATE}-1"] * 8 + [f"{PRIVATE}-1".lower(), f"{PRIVATE}-2", f"{PRIVATE}\ud800"]),
     status=st.sampled_from(["awarded", "revoked"] * 4 + ["AWARDED"]),
     uuid=st.uuids().map(str) | st.just(f"{PRIVATE}@example.com"),
     credential=spoiled(
@@ -86,254 +504,62 @@ RECORDS = spoiled(
         program_uuid=st.uuids().flatmap(lambda uuid: st.sampled_from([str(uuid)] * 8 + [uuid.hex, uuid.urn, uuid.int])),
     ),
     created=TIMES,
-    modified=TIMES,
 )
-# In links, {number} stands for the right page's, {url} for the list and {host} for its host.
-GOOD_LINKS = ["{url}?page={number}", "{url}?page={number}&type=program", "?page={number}", None]
-BAD_LINKS = st.one_of(
-    st.integers(-1, 9).map(lambda number: f"{{url}}?page={number}"),
-    st.sampled_from(
-        [
-            "",
-            "?page=2",
-            "//evil.example.com/api/v2/credentials/?page=2",
-            "http://{host}@evil.example.com/api/v2/credentials/?page=2",
-            "https://user:password@{host}/api/v2/credentials/?page=2",
-            "https://{host}.evil.example.com/api/v2/credentials/?page=2",
-            "https://evil.example.com\\@{host}/api/v2/credentials/?page=2",
-            "https://{host}:444/api/v2/credentials/?page=2",
-            "ftp://{host}/api/v2/credentials/?page=2",
-            "https://{host}/api/v2/credentials/../users/?page=2",
-            "https://[::1/?page=2",
-            "{url}?page=2&page=3",
-            "{url}?page=２",
-        ]
+PAGES = spoiled(next=st.sampled_from([None, None, None, "", "?page=2", 7]), results=st.lists(RECORDS, max_size=4))
+ANSWERS = st.one_of(
+    st.tuples(st.just(200), st.just({}), PAGES.map(json.dumps)),
+    st.tuples(st.just(200), st.just({}), PAGES.map(json.dumps)),
+    st.tuples(
+        st.sampled_from([201, 301, 400, 401, 403, 404, 429, 500, 503]),
+        st.fixed_dictionaries({"Retry-After": st.integers(0).map(str) | st.just("never")}),
+        st.text(),
     ),
+    st.tuples(st.just(200), st.just({}), st.binary(max_size=20)),
+    st.just(requests.ConnectionError(f"https://credentials/?username={PRIVATE}")),
 )
-LINKS = st.integers(0, 5).flatmap(lambda number: st.sampled_from(GOOD_LINKS) if number else BAD_LINKS)
-PAGES = spoiled(count=st.integers(-1, 99), next=LINKS, results=st.lists(RECORDS, max_size=4))
-REFUSALS = st.builds(
-    lambda status, retry_after: {
-        "status": status,
-        "headers": {"Retry-After": retry_after, "Location": "https://evil.example.com/"},
-    },
-    st.sampled_from([201, 301, 302, 400, 401, 403, 404, 429, 500, 503]),
-    st.integers().map(str) | st.text(st.characters(codec="ascii", categories=["L", "N", "P"])),
-)
-
-
-@st.composite
-def answers(draw):
-    """
-    Make an answer to a request: mostly a page, else anything.
-
-    Args:
-        draw (callable): draws from a strategy.
-
-    Returns:
-        dict: arguments for ``RequestsMock.get``.
-    """
-    kind = draw(st.sampled_from([*["page"] * 12, "refusal", "rubbish", "break"]))
-    if kind == "page":
-        page = draw(PAGES)
-        if isinstance(page, dict) and isinstance(page.get("results"), list) and draw(st.integers(0, 3)):
-            # A list of one page, with as many records as it says.
-            page |= {"count": len(page["results"]), "next": None}
-        return {"body": json.dumps(page)}
-    if kind == "refusal":
-        return draw(REFUSALS)
-    if kind == "rubbish":
-        return {"body": draw(st.binary(max_size=20))}
-    return {"body": requests.ConnectionError(f"https://credentials/?username={PRIVATE}")}
-
-
-class Event(NamedTuple):
-    """What an event says: when, of which learner's certificate of which program, and its status."""
-
-    time: datetime
-    key: tuple[int, str]
-    status: str
-
-
-class RepublishTestCase(CredentialsApiConfigMixin, TestCase):
-    """Runs the command, and keeps the events that it sends."""
-
-    @classmethod
-    def setUpTestData(cls):
-        UserFactory(username=django_settings.CREDENTIALS_SERVICE_USERNAME)
-        cls.learners = [
-            UserFactory(username=f"{PRIVATE}-{number}", email=f"{PRIVATE}-{number}@example.com", profile__name=PRIVATE)
-            for number in (1, 2)
-        ]
-
-    def setUp(self):
-        super().setUp()
-        self.create_credentials_config()
-        self.url = f"{get_credentials_api_base_url().rstrip('/')}/credentials/"
-        self.host = self.url.split("/")[2]
-        clock = mock.patch(f"{READER}.time")
-        self.sleep = clock.start().sleep
-        self.addCleanup(clock.stop)
-        self.events = []
-        for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
-            signal.connect(self.receive)
-            self.addCleanup(signal.disconnect, self.receive)
-
-    def receive(self, signal, program_certificate, metadata, **kwargs):
-        """Keep an event, after a trip through the bus's format."""
-        data = {"program_certificate": program_certificate}
-        assert deserialize_bytes_to_event_data(serialize_event_data_to_bytes(data, signal), signal) == data
-        key = (program_certificate.user.id, program_certificate.program.uuid)
-        self.events.append(Event(metadata.time, key, program_certificate.status))
-
-    def run_command(self, prepare, *args, **options):
-        """
-        Run the command.
-
-        Args:
-            prepare (callable): prepares the answers, given a ``responses.RequestsMock``.
-            args (str): arguments of the command.
-            options: options of the command.
-
-        Returns:
-            tuple: the error or None, the output, the log, the addresses requested.
-        """
-        output, log = io.StringIO(), io.StringIO()
-        handler = logging.StreamHandler(log)
-        logging.getLogger().addHandler(handler)
-        self.events.clear()
-        self.sleep.reset_mock()
-        error = None
-        try:
-            with responses.RequestsMock(assert_all_requests_are_fired=False) as api:
-                prepare(api)
-                try:
-                    call_command(COMMAND, *args, stdout=output, stderr=output, **options)
-                except CommandError as exc:
-                    error = exc
-                urls = [call.request.url for call in api.calls]
-        finally:
-            logging.getLogger().removeHandler(handler)
-        return error, output.getvalue(), log.getvalue(), urls
-
-    def answer_nothing(self, api):
-        """Prepare an empty list."""
-        api.get(self.url, json={"count": 0, "next": None, "previous": None, "results": []})
 
 
 class RepublishProperties(RepublishTestCase):
     """The command between its users and an unreliable Credentials."""
 
     @SETTINGS
-    @given(
-        options=st.fixed_dictionaries(
-            {},
-            optional={
-                "program_uuids": st.lists(SCALARS, max_size=3) | st.lists(st.uuids().map(str), max_size=3) | JSON,
-                "usernames": st.lists(SCALARS | USERNAMES, max_size=3) | JSON,
-                "start_date": st.datetimes().map(str) | AGES | JSON,
-                "recently_modified": st.booleans(),
-                "margin": AGES | JSON,
-                "end_date": st.dates().map(str) | JSON,
-                "delay": st.floats() | st.integers(0, 10) | JSON,
-                "all": st.booleans(),
-                "dry_run": st.booleans(),
-            },
-        )
-    )
-    @example({"all": True, "delay": 10**400})
-    @example({"all": True, "delay": "1e308"})
-    @example({"start_date": "0001-01-01T00:00+14:00"})
-    @example({"start_date": "9999-12-31T23:59-14:00"})
-    @example({"usernames": ["\ud800"]})
-    @example({"start_date": "0001-01-01", "recently_modified": True})
-    @example({"start_date": "9999d", "recently_modified": True, "margin": "9999d"})
-    def test_options_are_refused_before_the_first_request_or_usable(self, options):
-        error, output, _log, urls = self.run_command(self.answer_nothing, **options)
-
-        refused = error is not None and error.returncode == 2
-        event("refused" if refused else "accepted")
-        if refused:
-            assert not urls and not output
+    @given(text=st.text() | st.from_regex(r"\A[0-9eE+.:TZ-]+\Z") | st.from_regex(r"\A[0-9]{1,12}[mhds]\Z") | TIMES)
+    @example("0001-01-01T00:00+14:00")
+    @example("9999-12-31T23:59-14:00")
+    @example("999999999d")
+    @example("9999999999999d")
+    def test_a_start_is_refused_or_a_time_of_the_past(self, text):
+        parser = Command().create_parser("manage.py", COMMAND)
+        try:
+            options = parser.parse_args([f"--start-date={text}"])
+        except CommandError as exc:
+            event("refused")
+            assert str(exc).startswith("Error: argument --start-date: ")
         else:
-            # Nobody's course certificate has changed.
-            assert bool(urls) != bool(options.get("recently_modified"))
-            assert SUMMARY.match(output)
-        assert {url.split("?")[0] for url in urls} <= {self.url}
+            assert options.start_date <= now()
+            assert options.start_date.utcoffset() == NOTHING
 
-    @SETTINGS
-    @given(
-        option=st.sampled_from(["program-uuids", "usernames", "start-date", "end-date", "delay", "margin"]),
-        # Of "--", argparse leaves nothing.
-        value=st.one_of(
-            st.text().filter(lambda text: text != "--"),
-            st.text(min_size=1).map(lambda text: text + PRIVATE),
-            USERNAMES,
-            st.from_regex(r"\A[0-9eE+.:TZ-]+\Z"),
-            AGES,
-        ),
-    )
-    def test_arguments_are_refused_before_the_first_request_or_usable(self, option, value):
-        arguments = {"delay": ["--all"], "margin": ["--recently-modified", "--start-date=2h"]}.get(option, [])
+    @settings(SETTINGS, max_examples=200)
+    @given(prepared=st.lists(ANSWERS, min_size=1, max_size=4))
+    @example([(200, {}, "{}")])
+    @example([(200, {}, "[" * 100_000)])
+    def test_whatever_credentials_answers(self, prepared):
+        last, answers = prepared[-1], iter(prepared)
+        log = io.StringIO()
+        handler = logging.StreamHandler(log)
+        logger = logging.getLogger(PROGRAMS_APP)
+        logger.addHandler(handler)
+        try:
+            error, output = self.run_command(lambda request: next(answers, last), "--usernames", f"{PRIVATE}-1")
+        finally:
+            logger.removeHandler(handler)
 
-        error, output, _log, urls = self.run_command(self.answer_nothing, *arguments, f"--{option}={value}")
-
-        refused = error is not None and error.returncode == 2
-        event(f"{option} {'refused' if refused else 'accepted'}")
-        assert refused == (not urls) or option == "margin"
-        if refused:
-            assert str(error).startswith(f"--{option}: ") and not output
-        assert PRIVATE not in f"{error}{output}"
-
-    @SETTINGS
-    @given(prepared=st.lists(answers(), min_size=1, max_size=4), dry_run=st.booleans(), start=st.none() | st.dates())
-    @example([{"body": "[" * 100_000}], False, None)
-    @example([{"body": "9" * 5000}], False, None)
-    @example([{"body": '{"results": [], "next": null, "count": ' + "9" * 4300 + "}"}], False, None)
-    @example([{"status": 429, "headers": {"Retry-After": "9" * 5000}}], False, None)
-    def test_whatever_credentials_answers(self, prepared, dry_run, start):
-        def prepare(api):
-            for number, answer in enumerate(prepared, start=2):
-                if isinstance(answer.get("body"), str):
-                    body = answer["body"].replace("{url}", self.url).replace("{host}", self.host)
-                    answer = {**answer, "body": body.replace("{number}", str(number))}
-                api.get(self.url, **answer)
-            # Repeats, as the last one does.
-            self.answer_nothing(api)
-
-        options = {"start_date": str(start)} if start else {"all": True}
-        error, output, log, urls = self.run_command(prepare, dry_run=dry_run, **options)
-
-        read, outside, awarded, revoked, skipped, younger, failed = map(int, SUMMARY.match(output).groups())
-        for word in ("Stopped", "Not complete", "moved"):
-            if word in str(error):
-                event(word)
-        event(f"certificates failed: {'some' if failed else 'none'}")
-        event(f"certificates published: {'some' if awarded + revoked else 'none'}")
-        assert read == outside + awarded + revoked + skipped + younger + failed
-        assert len(self.events) == (0 if dry_run else awarded + revoked)
-        assert error or not failed
-        assert error is None or error.returncode == 1
-        assert {url.split("?")[0] for url in urls} == {self.url}
-        assert PRIVATE not in f"{error}{output}{log}"
-        assert all(0 < call.args[0] <= 600 for call in self.sleep.call_args_list)
-
-    def test_memory_does_not_grow_with_pages(self):
-        pages, alive = 100, []
-
-        class Records(list):
-            """A list that can be referred to weakly."""
-
-        def get(number, query):
-            alive.append(sum(reference() is not None for reference in references))
-            records = Records([{"username": PRIVATE}] * 20)
-            references.append(weakref.ref(records))
-            return now(), pages * 20, records, f"?page={number + 1}" if number < pages else None
-
-        references = []
-        with mock.patch(f"{READER}.CertificateReader._get", side_effect=get):
-            _error, output, _log, _urls = self.run_command(lambda api: None, all=True)
-
-        assert SUMMARY.match(output).group(1) == str(pages * 20)
-        assert len(alive) == pages
-        assert max(alive) <= 2  # the page that was just read, and the one before
+        counts = dict(pair.split("=") for pair in output.split())
+        learners, awarded, revoked, skipped, failed, bus_errors = map(int, counts.values())
+        event(f"certificates published: {'some' if self.events else 'none'}")
+        event(f"failed: {'some' if failed else 'none'}")
+        assert (learners, skipped, bus_errors) == (1, 0, 0)
+        assert len(self.events) == awarded + revoked
+        assert {each.key[0] for each in self.events} <= {self.learners[0].id}
+        assert (error is None) == (awarded + revoked > 0 and not failed)
+        assert PRIVATE not in f"{error}{output}{log.getvalue()}"
