@@ -128,7 +128,6 @@ class Command(BaseCommand):
         counts.update(learners=0, awarded=0, revoked=0, skipped=0, failed=0, bus_errors=0)
         failures_in_a_row = 0
         for user_id in learners:
-            close_old_connections()
             counts["learners"] += 1
             try:
                 counts.update(republish_program_certificates(user_id, named))
@@ -139,6 +138,7 @@ class Command(BaseCommand):
                 failures_in_a_row += 1
                 if failures_in_a_row == 5:
                     raise
+            close_old_connections()  # before the next page of learners, too
 
     def enqueue(self, learners, named, options, counts):
         """Hand a task for each learner to Celery."""
