@@ -4,52 +4,47 @@ Large sites: what fills their databases past the applications, thousands of rows
 
 import sqlite3
 import subprocess
-import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import pymysql
-
-from testbed.inputs import read_programs
-from testbed.run import DATA
 from testbed.site import Site
 
 COMMAND = "republish_program_certificate_events"
 # The service users of the LMS come before.
 FIRST_ID = 1000
-# A row of the platform is wider than one of the slice.
-PADDING = "x" * 200
 COURSES = [f"course-v1:OpenX+SCALE{number}+2026" for number in range(2)]
+PROGRAM = {
+    "uuid": "5ca1e000-0000-4000-8000-000000000001",
+    "title": "Scale",
+    "type": "MicroMasters",
+    "status": "active",
+    "courses": [{"course_runs": [{"key": key, "type": "verified"}]} for key in COURSES],
+}
 
 
 class RepairSite(Site):
     """
     A site with many certificates, of which some learners' changed half an hour ago.
 
-    Each learner has a program certificate and two course certificates. Of those who changed, every tenth has a second
-    program certificate, which is old, every other one changed in both courses, and every third lost the certificate.
+    Each learner has a program certificate and two course certificates. Of those who changed, every other one changed
+    in both courses, and every third lost the program certificate.
 
     Args:
         processes (Processes): starts and ends the processes.
         directory (Path): where configuration, databases and logs go.
-        size (int): program certificates in Credentials.
+        size (int): learners.
         changed (int): learners who changed.
-        database (dict): the LMS's database, as ``testbed.mysql`` gives it, in place of a SQLite file.
     """
 
-    def __init__(self, processes, directory, size, changed, database=None):
+    def __init__(self, processes, directory, size, changed):
         super().__init__(processes, directory)
-        programs = read_programs(DATA / "programs.json")
-        self.program_uuid, self.other_uuid = programs[0]["uuid"], programs[1]["uuid"]
-        self.size, self.changed, self.database = size, changed, database
-        self.second = len(range(0, changed, 10))
-        self.learners = size - self.second
-        step = self.learners // changed
+        self.size, self.changed = size, changed
+        step = size // changed
         # Of the certificates that changed: username -> status.
         self.expected = {f"learner{place * step}": "awarded" if place % 3 else "revoked" for place in range(changed)}
         self.runs = 0
-        self.start_for_commands(programs, database)
+        self.start_for_commands([PROGRAM])
         self._fill()
 
     def _fill(self):
@@ -59,14 +54,12 @@ class RepairSite(Site):
         places = {username: place for place, username in enumerate(self.expected)}
 
         def learners():
-            return ((FIRST_ID + number, f"learner{number}") for number in range(self.learners))
+            return ((FIRST_ID + number, f"learner{number}") for number in range(self.size))
 
         def credentials():
             for _id, name in learners():
-                status, modified = self.expected.get(name, "awarded"), lately if name in places else long_ago
-                yield uuid4().hex, name, "program", self.program_uuid, "", status, long_ago, modified, "[]"
-                if places.get(name, 1) % 10 == 0:
-                    yield uuid4().hex, name, "program", self.other_uuid, "", "awarded", long_ago, long_ago, "[]"
+                status = self.expected.get(name, "awarded")
+                yield uuid4().hex, name, "program", PROGRAM["uuid"], "", status, long_ago, long_ago, "[]"
 
         def certificates():
             # The courses one after the other: a learner's certificates are far apart.
@@ -78,21 +71,14 @@ class RepairSite(Site):
         with closing(sqlite3.connect(self.directory / "credentials.sqlite3")) as database:
             columns = "uuid username type key mode status created modified history"
             insert(database, "credentials_credential", columns, credentials())
-            # Without them, SQLite takes a tenth of a second to find a late page, or a learner's list.
-            database.executescript("CREATE INDEX of_type ON credentials_credential (type, uuid); ANALYZE")
-        with closing(self._connect()) as database:
+            database.execute("ANALYZE")  # or SQLite may take a tenth of a second for a learner's list
+        with closing(sqlite3.connect(self.directory / "lms.sqlite3")) as database:
             columns = "id username password first_name last_name email is_superuser is_staff is_active date_joined"
             users = ((id_, name, "", "", "", f"{name}@example.com", 0, 0, 1, long_ago) for id_, name in learners())
             insert(database, "auth_user", columns, users)
             insert(database, "auth_userprofile", "user_id name", learners())
             columns = "user_id course_id status mode modified_date"
             insert(database, "certificates_generatedcertificate", columns, certificates())
-
-    def _connect(self):
-        if not self.database:
-            return sqlite3.connect(self.directory / "lms.sqlite3")
-        names = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "NAME": "database"}
-        return pymysql.connect(**{name: self.database[key] for key, name in names.items()})
 
     def start_command(self, *argv):
         """Start the command; what it logs is in the process's log, what it prints can be read."""
@@ -110,23 +96,21 @@ class RepairSite(Site):
 
 
 def insert(database, table, columns, rows):
-    """Insert rows into a table of an open database, SQLite's or MySQL's, at once."""
+    """Insert rows into a table of an open SQLite database at once."""
     columns = columns.split()
-    place = "?" if isinstance(database, sqlite3.Connection) else "%s"
-    cursor = database.cursor()
-    cursor.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join([place] * len(columns))})", rows)
+    places = ", ".join("?" * len(columns))
+    database.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
     database.commit()
 
 
-def fill_lms(rows, changed, courses=5, padding=PADDING):
+def fill_lms(rows, changed, courses):
     """
-    Fill the LMS's database that Django is set up for, and say so.
+    Fill the LMS's database that Django is set up for.
 
     Args:
         rows (int): course certificates. Neighbours belong to different learners, as they come in over the years.
         changed (int): how many of them changed half an hour ago.
         courses (int): certificates of each learner.
-        padding (str): what to add to each row.
     """
     from django.db import connection
     from django.utils.timezone import now
@@ -143,12 +127,10 @@ def fill_lms(rows, changed, courses=5, padding=PADDING):
         if connection.vendor == "mysql"
         else ("'course-v1:Org+Course' || (n / %d) || '+2026'", "'learner' || (n + 1)")
     )
-    began = time.monotonic()
     with connection.cursor() as cursor:
         cursor.execute(
             "SET foreign_key_checks=0, unique_checks=0" if connection.vendor == "mysql" else "PRAGMA foreign_keys=0"
         )
-        cursor.execute("ALTER TABLE certificates_generatedcertificate ADD COLUMN padding varchar(255)")
         cursor.execute(
             "INSERT INTO auth_user (id, username, password, first_name, last_name, email, is_staff, is_superuser, "
             f"is_active, date_joined) SELECT n + 1, {username}, '', '', '', '', 0, 0, 1, %s "
@@ -156,13 +138,8 @@ def fill_lms(rows, changed, courses=5, padding=PADDING):
             [now()],
         )
         cursor.execute(
-            "INSERT INTO certificates_generatedcertificate (user_id, course_id, status, mode, modified_date, padding) "
+            "INSERT INTO certificates_generatedcertificate (user_id, course_id, status, mode, modified_date) "
             f"SELECT (n * {step}) %% {learners} + 1, {course % learners}, 'downloadable', 'verified', "
-            f"CASE WHEN n %% {rows // changed} = 0 THEN %s ELSE %s END, %s FROM ({numbers}) numbers",
-            [now() - timedelta(minutes=30), now() - timedelta(days=400), padding],
+            f"CASE WHEN n %% {rows // changed} = 0 THEN %s ELSE %s END FROM ({numbers}) numbers",
+            [now() - timedelta(minutes=30), now() - timedelta(days=400)],
         )
-    print(
-        f"{connection.vendor}: {rows:,} certificates of {learners:,} learners, {changed:,} changed; "
-        f"filled in {time.monotonic() - began:.0f} s",
-        flush=True,
-    )

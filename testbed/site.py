@@ -241,19 +241,21 @@ class Site:
 
     def start_for_commands(self, programs, database=None):
         """
-        Start what management commands need that ask Credentials: no worker, no catalog.
+        Start what the commands need that ask Credentials: no worker.
 
         Args:
-            programs (list[dict]): what Credentials knows.
+            programs (list[dict]): what Credentials and the catalog know.
             database (dict): the LMS's, as Django's ``DATABASES`` has it. Defaults to one of the site's own.
         """
         self.start_redis()
         self.start_credentials(programs)
+        self.start_discovery(programs)
         self.credentials = CredentialsControl(self.credentials_url)
         self.configure(database=database)
         self.manage("migrate", "--verbosity=0")
         self.start_shell()
-        self.do("configure", catalog_url="http://127.0.0.1:1/")  # nobody asks for a catalog
+        self.do("configure", catalog_url=f"{self.discovery_url}/api/v1")
+        self.manage("cache_programs")
 
     def start_shell(self):
         """Start the LMS process that acts for the site's people."""

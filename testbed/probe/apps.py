@@ -20,7 +20,7 @@ class ProbeConfig(AppConfig):
     - ``TESTBED_RETRY_DIVISOR``: divide the waits before Celery's retries; their number stays.
     - ``TESTBED_CONSUMER_HANGS``: on an event from the bus, create this file and wait, until the process is killed.
     - ``TESTBED_RECEIVER_RAISES``: connect a receiver that raises to both program-certificate events.
-    - ``TESTBED_CLOCK_AHEAD``: so many seconds later is when a republish run believes that it asks Credentials.
+    - ``TESTBED_CLOCK_AHEAD``: add so many seconds to the time of each republished event.
     """
 
     name = "testbed.probe"
@@ -133,7 +133,7 @@ def _advance_clock(seconds):
     # This one name only: tokens are made by the right clock, or Credentials would refuse them.
     from datetime import timedelta
 
-    from openedx.core.djangoapps.programs import credentials_reader
+    from openedx.core.djangoapps.programs import republish
 
-    original = credentials_reader.now
-    credentials_reader.now = lambda: original() + timedelta(seconds=seconds)
+    original = republish.now
+    republish.now = lambda: original() + timedelta(seconds=seconds)

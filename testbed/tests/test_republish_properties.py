@@ -531,13 +531,12 @@ class RepublishProperties(RepublishTestCase):
     def test_a_start_is_refused_or_a_time_of_the_past(self, text):
         parser = Command().create_parser("manage.py", COMMAND)
         try:
-            options = parser.parse_args([f"--start-date={text}"])
-        except CommandError as exc:
+            start = parser.parse_args([f"--start-date={text}"]).start_date
+        except CommandError:
             event("refused")
-            assert str(exc).startswith("Error: argument --start-date: ")
         else:
-            assert options.start_date <= now()
-            assert options.start_date.utcoffset() == NOTHING
+            assert start <= now()
+            assert start.utcoffset() == NOTHING
 
     @settings(SETTINGS, max_examples=200)
     @given(prepared=st.lists(ANSWERS, min_size=1, max_size=4))
