@@ -27,14 +27,14 @@ FULL = {
     "one-event": {"blocks": 10, "profile": 5},
     "one-task": {"repeats": {1: 15, 10: 5, 100: 3}},
     "fleet": {"processes": (1, 2, 4), "learners": 8, "blocks": 4},
-    "repair": {"sizes": (1000, 10_000, 100_000), "changed": 500},
+    "repair": {"learners": 300, "workers": (1, 2, 4)},
 }
 QUICK = {
     "rounds": 2,
     "one-event": {"blocks": 4, "profile": 1},
     "one-task": {"repeats": {1: 3, 10: 1, 100: 1}},
     "fleet": {"processes": (1, 2), "learners": 6, "blocks": 1},
-    "repair": {"sizes": (1000, 2000), "changed": 200},
+    "repair": {"learners": 100, "workers": (1, 2)},
 }
 
 
@@ -59,10 +59,10 @@ def measure(size, directory, processes, step):
     for process in list(reversed(processes.running)):
         process.stop()
         processes.forget(process)
-    sizes = size["repair"]["sizes"]
-    runs = sum(rounds * 2 if count <= repair.ONCE else rounds + 1 for count in sizes)
+    (directory / "repair").mkdir()
+    advance = step("repair", rounds * (1 + len(size["repair"]["workers"])))
     results["repair"] = repair.measure(
-        processes, directory, **size["repair"], rounds=rounds, advance=step("repair", runs)
+        processes, directory / "repair", **size["repair"], rounds=rounds, advance=advance
     )
     return results
 

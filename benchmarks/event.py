@@ -18,13 +18,11 @@ WAYS = {
     "raw": "`XADD` of the same bytes",
 }
 # The circumstances of an event, by what has gone before it.
-READ, FIRST, PAUSE = "", "the learner's first", "after a pause"
+READ, PAUSE = "", "after a pause"
 # Seconds of a pause, as a task waits for Credentials before each event.
 PAUSES = {PAUSE: LATENCY}
-# The two that are held against each other. They read the learner's profile, unless that has been done.
-READERS = ("emitter", "inline")
 # Events of one way, before it is another's turn.
-BLOCK = {READ: 25, FIRST: 25, PAUSE: 5}
+BLOCK = {READ: 25, PAUSE: 5}
 # Events of which queries and allocations are counted.
 COUNTED = 50
 
@@ -50,21 +48,20 @@ def measure(sites, rounds, blocks, profile, advance):
     for bus in BUSES:
         names = [name for name in sites[bus].do("warm_up", prefix=PREFIX) if name != "raw" or bus == REDIS]
         sent[bus] += 1 + sum(name != "raw" for name in names)
-        turns |= {(bus, READ): names, (bus, FIRST): list(READERS)}
+        turns[bus, READ] = names
         if bus == REDIS:
             turns[bus, PAUSE] = names
     ways = [(bus, name, state) for (bus, state), names in turns.items() for name in names]
     work = {}
     for bus, name, state in ways:
-        ask = {"way": name, "prefix": PREFIX, "count": COUNTED, "fresh": state == FIRST}
-        work[bus, name, state] = sites[bus].do("count_work", **ask)
+        work[bus, name, state] = sites[bus].do("count_work", way=name, prefix=PREFIX, count=COUNTED)
         sent[bus] += 2 * COUNTED * (name != "raw")
     samples = {way: [] for way in ways}
     for _ in range(rounds):
         found = {way: [] for way in ways}
         # Within a round they take turns, too: what else the machine does mostly lasts longer than one.
         for bus, state in take_turns(turns, blocks):
-            ask = {"ways": turns[bus, state], "prefix": PREFIX, "count": BLOCK[state], "fresh": state == FIRST}
+            ask = {"ways": turns[bus, state], "prefix": PREFIX, "count": BLOCK[state]}
             for name, times in sites[bus].do("send", pause=PAUSES.get(state, 0), **ask).items():
                 found[bus, name, state] += times
                 sent[bus] += len(times) * (name != "raw")
@@ -121,10 +118,8 @@ def judge(result):
             inline = find(result, row["bus"], "inline", row["state"])["microseconds"]["values"]
             name = f"{_name('one event, ' + row['bus'], row['state'])}: emitter / inline"
             targets.append(target(name, compare(row["microseconds"]["values"], inline), most=1.05))
-    for state, most in ((READ, 0), (FIRST, 1)):
-        queries = max(row["queries"] for row in result["rows"] if row["state"] == state)
-        targets.append(target(f"{_name('one event', state)}: SQL queries", queries, most=most))
-    return targets
+    queries = max(row["queries"] for row in result["rows"])
+    return [*targets, target("one event: SQL queries", queries, most=0)]
 
 
 def tabulate(result):

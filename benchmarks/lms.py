@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -16,7 +17,7 @@ from uuid import uuid4
 
 from testbed.lms import action, main
 
-ACCEPTED = SimpleNamespace(status_code=201)
+ACCEPTED = SimpleNamespace(status_code=201, elapsed=timedelta(milliseconds=15))
 PROGRAM_UUID = uuid4()
 
 
@@ -82,15 +83,19 @@ def _payload(user):
 
 def _ways(learner):
     """Return the ways to send an event, name -> function of a learner; ``learner`` is for what is built beforehand."""
+    from django.utils.timezone import now
     from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED
 
     from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded
 
+    def send(certificate):
+        PROGRAM_CERTIFICATE_AWARDED.send_event(time=now() - ACCEPTED.elapsed, program_certificate=certificate)
+
     payload = _payload(learner)
     ways = {
         "emitter": lambda user: emit_program_certificate_awarded(user, PROGRAM_UUID, ACCEPTED),
-        "inline": lambda user: PROGRAM_CERTIFICATE_AWARDED.send_event(program_certificate=_payload(user)),
-        "bare": lambda user: PROGRAM_CERTIFICATE_AWARDED.send_event(program_certificate=payload),
+        "inline": lambda user: send(_payload(user)),
+        "bare": lambda user: send(payload),
     }
     if add := _raw():
         ways["raw"] = lambda user: add()
@@ -113,12 +118,12 @@ def _raw():
     return lambda: client.xadd(f"{key}-raw", fields, maxlen=10_000, approximate=True)
 
 
-def _learners(prefix, count, fresh):
-    """Read learners; of fresh ones, the profile has not been read."""
+def _learners(prefix, count):
+    """Read learners, as the tasks do."""
     from common.djangoapps.student.models import User
 
     users = User.objects.filter(username__startswith=prefix).order_by("id")
-    return list((users if fresh else users.select_related("profile"))[:count])
+    return list(users.select_related("profile")[:count])
 
 
 WAYS = {}
@@ -127,7 +132,7 @@ WAYS = {}
 @action
 def warm_up(prefix):
     """Send one event, so that connections are open and schemas loaded; return the names of the ways to send more."""
-    [learner] = _learners(prefix, 1, fresh=False)
+    [learner] = _learners(prefix, 1)
     _ways(learner)["emitter"](learner)
     _flush()
     WAYS.update(_ways(learner))
@@ -138,7 +143,7 @@ def warm_up(prefix):
 
 
 @action
-def send(ways, prefix, count, fresh, pause):
+def send(ways, prefix, count, pause):
     """
     Send events, one of each way in turn.
 
@@ -146,13 +151,12 @@ def send(ways, prefix, count, fresh, pause):
         ways (list[str]): of ``WAYS``.
         prefix (str): of the learners' usernames.
         count (int): how many of each way.
-        fresh (bool): whether the learners' profiles are still to be read.
         pause (float): seconds before each.
 
     Returns:
         dict[str, list[float]]: for each way, the microseconds that each event took its caller.
     """
-    learners, samples = [_learners(prefix, count, fresh) for _ in ways], {way: [] for way in ways}
+    learners, samples = [_learners(prefix, count) for _ in ways], {way: [] for way in ways}
     gc.collect()
     for number in range(count):
         for place in range(len(ways)):
@@ -169,17 +173,17 @@ def send(ways, prefix, count, fresh, pause):
 
 
 @action
-def count_work(way, prefix, count, fresh):
+def count_work(way, prefix, count):
     """Send events, and return the SQL queries and the allocations of memory of each."""
     import memray
 
     send_one = WAYS[way]
     with _counting_queries() as queries:
-        learners = _learners(prefix, count, fresh)
+        learners = _learners(prefix, count)
         queries.clear()
         for learner in learners:
             send_one(learner)
-    learners = _learners(prefix, count, fresh)
+    learners = _learners(prefix, count)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "allocations"
         with memray.Tracker(path, trace_python_allocators=True):
@@ -198,7 +202,7 @@ def profile(way, prefix, seconds):
 
     from benchmarks.places import shares
 
-    learners, send_one = _learners(prefix, 1000, fresh=False), WAYS[way]
+    learners, send_one = _learners(prefix, 1000), WAYS[way]
     profiler = Profiler(interval=0.0001, async_mode="disabled", use_timing_thread=False)
     end, events = time.monotonic() + seconds, 0
     profiler.start()
@@ -221,7 +225,7 @@ def time_requests(prefix, program_uuid, count):
 
     client = tasks._service_client()  # pylint: disable=protected-access
     times = []
-    for learner in _learners(prefix, count, fresh=False):
+    for learner in _learners(prefix, count):
         began = time.perf_counter()
         tasks.award_program_certificate(client, learner, program_uuid)
         times.append(time.perf_counter() - began)
@@ -269,33 +273,13 @@ def _peak():
 
 @action
 def republish(options):
-    """Run the republish command here; return its seconds, those of the processor, and this process's peak memory."""
+    """Run the republish command here; return its seconds, and this process's peak memory."""
     from django.core.management import call_command
 
     gc.collect()
-    began, began_cpu = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
     call_command("republish_program_certificate_events", stdout=io.StringIO(), **options)
-    return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - began_cpu, "peak": _peak()}
-
-
-@action
-def emit(count):
-    """Call the emitter for learners, 20 at a time as the command reads them; return the processor's seconds."""
-    from common.djangoapps.student.models import User
-    from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded
-
-    ids = list(User.objects.filter(username__startswith="learner").order_by("id").values_list("id", flat=True)[:count])
-    pages = [
-        list(User.objects.filter(id__in=ids[first : first + 20]).select_related("profile"))
-        for first in range(0, len(ids), 20)
-    ]
-    emit_program_certificate_awarded(pages[0][0], PROGRAM_UUID)
-    gc.collect()
-    began = time.process_time()
-    for page in pages:
-        for user in page:
-            emit_program_certificate_awarded(user, PROGRAM_UUID)
-    return {"cpu": time.process_time() - began, "events": len(ids)}
+    return {"seconds": time.perf_counter() - began, "peak": _peak()}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def draw(result, directory):
         ("one-event", _event, 9),
         ("one-task", _task, 9),
         ("fleet", _fleet, 5.5),
-        ("repair", _repair, 9),
+        ("repair", _repair, 5.5),
     ):
         figure = Figure(figsize=(width, 3.4), layout="constrained")
         plot(figure, result[name])
@@ -103,28 +103,11 @@ def _fleet(figure, result):
 
 
 def _repair(figure, result):
-    left, middle, right = figure.subplots(1, 3)
-    colors = {repair.ALL: "#c8553d", repair.HOUR: "#5b8db8"}
-    for kind, color in colors.items():
-        rows = sorted((row for row in result["rows"] if row["run"] == kind), key=lambda row: row["certificates"])
-        sizes = [row["certificates"] for row in rows]
-        name = kind.strip("`")
-        left.plot(sizes, [row["seconds"]["median"] for row in rows], "o-", color=color, label=name)
-        each = [1000 * row["cpu"]["median"] / row["events"] for row in rows]
-        middle.plot(sizes, each, "o-", color=color, label=name)
-        right.plot(sizes, [row["peak"]["high"] for row in rows], "o-", color=color, label=name)
-    loop = [1000 * row["loop"]["median"] for row in rows]
-    middle.plot(sizes, loop, color="#9aa5b1", linestyle="--", label="the emitter alone")
-    for axes, title in ((left, "seconds"), (middle, "CPU, ms an event"), (right, "peak memory, MiB")):
-        axes.set_xscale("log")
-        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-        axes.minorticks_off()
-        axes.set_title(title)
-        axes.set_xlabel("program certificates")
-        axes.spines[["top", "right"]].set_visible(False)
-    for axes in (left, middle, right):
-        axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
-    middle.legend(frameon=False)
+    axes = figure.subplots()
+    ways = [row["way"] for row in result["rows"]]
+    _bars(axes, ways, ["repair"], lambda way, _name: repair.find(result, way), {"repair": "#c8553d"})
+    axes.set_xlabel("run by the command, or by so many processes of a worker")
+    axes.set_ylabel("learners a second")
 
 
 def _scaled(summary, factor):

@@ -53,7 +53,7 @@ def test_it_is_a_full_run_and_has_its_plots(result):
     assert result["rounds"] >= 5
     for row in result["one-event"]["rows"]:
         assert len(row["microseconds"]["values"]) == result["rounds"]
-    assert {row["certificates"] for row in result["repair"]["rows"]} == {1000, 10_000, 100_000}
+    assert [row["way"] for row in result["repair"]["rows"]] == [repair.COMMAND, 1, 2, 4]
     for name in report.PARTS:
         assert (RESULTS / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (RESULTS / f"{name}.svg").read_text(encoding="utf-8")
@@ -75,18 +75,14 @@ def figures(result):
     """Return what the page takes from the measurement: name -> value."""
     stream = result["one-event"]["stream"]
     paused = event.find(result["one-event"], sites.REDIS, "emitter", event.PAUSE)
-    all_rows = {row["certificates"]: row for row in result["repair"]["rows"] if row["run"] == repair.ALL}
-    hour = repair.find(result["repair"], repair.HOUR, 100_000)
-    offsets = all_rows[100_000]["seconds"]["median"] - 10 * all_rows[10_000]["seconds"]["median"]
     return {
         "learners a second, one process, Redis": fleet.find(result["fleet"], sites.REDIS, 1)["learners_per_second"],
         "a request of Credentials, ms": 1000 * result["fleet"]["latency"],
         "the emitter in a task, µs": paused["microseconds"],
         "memory of an event in a stream, bytes": stream["memory"],
-        "`--all`, events a second at 10,000": 10_000 / all_rows[10_000]["seconds"]["median"],
-        "`--all`, seconds at 100,000 beyond ten times those at 10,000": offsets,
-        "an hour's repair, CPU ms an event": 1000 * hour["cpu"]["median"] / hour["events"],
-        "peak memory of the command, MiB": max(row["peak"]["high"] for row in result["repair"]["rows"]),
+        "repair, learners a second, the command": repair.find(result["repair"], repair.COMMAND),
+        "repair, learners a second, 2 processes": repair.find(result["repair"], 2),
+        "peak memory of the command, MiB": result["repair"]["peak"],
     }
 
 
