@@ -59,7 +59,7 @@ def test_the_manifest_is_checked_for_imports():
             assert path.removesuffix(".py").replace("/", ".") in contracts
 
 
-def test_the_change_to_the_tasks_is_an_import_two_calls_and_what_two_helpers_return():
+def test_the_change_to_the_tasks_is_small():
     lines = (ROOT / "openedx/core/djangoapps/programs/tasks.py").read_text(encoding="utf-8").splitlines()
     names = ("emit_program_certificate_awarded", "emit_program_certificate_revoked")
     assert [line.strip() for line in lines if any(name in line for name in names)] == [
@@ -68,6 +68,9 @@ def test_the_change_to_the_tasks_is_an_import_two_calls_and_what_two_helpers_ret
         "emit_program_certificate_revoked(student, program_uuid, response)",
     ]
     assert [line.strip() for line in lines if line.strip().startswith("return response")] == ["return response"] * 2
+    assert sum('User.objects.select_related("profile").get(' in line for line in lines) == 2
+    # The task of the repair, with its decorator, is the end of the file.
+    assert len(lines) - lines.index("def republish_program_certificates(self, user_id, named=False):") < 35
 
 
 def test_as_many_faults_are_documented_as_tested():
