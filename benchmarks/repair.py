@@ -42,9 +42,9 @@ def measure(processes, directory, learners, workers, rounds, advance):
         site.tasks_file.unlink(missing_ok=True)
         published = site.count_added()
         if way == COMMAND:
-            seconds = site.do("republish", options={"all": True})["seconds"]
+            seconds = site.do("republish", argv=["--all"])["seconds"]
         else:
-            site.do("republish", options={"all": True, "enqueue": True, "queue": f"repair{way}", "delay": 0})
+            site.do("republish", argv=["--all", "--enqueue", "--queue", f"repair{way}", "--delay", "0"])
             wait_for(
                 lambda: site.tasks_file.read_text(encoding="utf-8").count('"state": "succeeded"') == learners,
                 f"{learners} tasks of {started[way].name}",
@@ -57,11 +57,11 @@ def measure(processes, directory, learners, workers, rounds, advance):
         return learners / seconds
 
     ways = [COMMAND, *workers]
-    site.do("republish", options={"usernames": ["learner0"]})  # what the first run in a process costs does not count
+    site.do("republish", argv=["--usernames", "learner0"])  # what the first run in a process costs does not count
     speeds = {way: [] for way in ways}
     for way in take_turns(ways, rounds, advance):
         speeds[way].append(run(way))
-    peak = site.do("republish", options={"usernames": ["learner0"]})["peak"]
+    peak = site.do("republish", argv=["--usernames", "learner0"])["peak"]
     rows = [{"way": way, "learners_per_second": summarize(speeds[way])} for way in ways]
     return {"learners": learners, "sleep": SLEEP, "rows": rows, "peak": peak}
 

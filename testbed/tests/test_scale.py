@@ -103,8 +103,8 @@ def test_as_many_requests_as_learners_who_changed(tmp_path, size, changed):
 
 def test_more_tasks_need_no_more_memory(tmp_path):
     with running(tmp_path, 100_000, 10_000) as site:
-        few = site.do("republish", options={"enqueue": True, "delay": 0, "start_date": "2h"})
-        many = site.do("republish", options={"enqueue": True, "delay": 0, "all": True})
+        few = site.do("republish", argv=["--start-date", "2h", "--enqueue", "--delay", "0"])
+        many = site.do("republish", argv=["--all", "--enqueue", "--delay", "0"])
 
         with connect(site.redis_url) as client:
             assert client.llen(f"{site.run_id}-{QUEUE}") == 110_000
