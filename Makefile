@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 
 export PROGRAMS LEARNERS REDIS_URL CREDENTIALS_URL DISCOVERY_URL JWT_SECRET_KEY JWT_ISSUER JWT_AUDIENCE
 export FILE SAMPLE SEED QUICK
-export BUS KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL
+export BUS KAFKA KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL
 
 .DEFAULT_GOAL := help
 .PHONY: help requirements run test benchmark test-mysql test-kafka test-parts test-scale test-tutor test-company mutation faults apply verify quality docs compile-requirements clean
@@ -22,7 +22,7 @@ $(INSTALLED): requirements/edx/development.txt setup.py
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer was not found; name one with PYTHON=" >&2; exit 2; }
 	@$(PYTHON) -m testbed.install $@ $^
 
-run: $(INSTALLED)  ## watch a certificate become an event (BUS=kafka, PROGRAMS=, LEARNERS=, REDIS_URL=)
+run: $(INSTALLED)  ## watch a certificate become an event (BUS=kafka, KAFKA=, PROGRAMS=, LEARNERS=, REDIS_URL=)
 	@$(BIN)/python -m testbed.run
 
 test: $(INSTALLED)  ## run the whole suite
@@ -32,8 +32,8 @@ test-mysql: $(INSTALLED)  ## run the tests on a MySQL-protocol server (MYSQL_URL
 	@$(BIN)/python -m testbed.mysql
 	$(BIN)/python -m pytest -m mysql testbed/tests/test_mysql.py
 
-test-kafka: $(INSTALLED)  ## run the tests on Kafka, and print the table of their faults (KAFKA_BOOTSTRAP_SERVERS=)
-	$(BIN)/python -m pytest -rs -m kafka testbed/tests
+test-kafka: $(INSTALLED)  ## run the tests on Kafka, and print the table of their faults (KAFKA=apache or mock)
+	@KAFKA=$$($(BIN)/python -m testbed.kafka) && export KAFKA && $(BIN)/python -m pytest -rs -m kafka testbed/tests
 
 test-scale: $(INSTALLED)  ## run the tests on large sites: 100,000 certificates, a million learners
 	$(BIN)/python -m pytest -rs -m scale testbed/tests
@@ -88,5 +88,5 @@ compile-requirements: $(INSTALLED)  ## pin requirements/edx/*.in and requirement
 	    $$(basename $$name).in --output-file $$(basename $$name).txt) || exit 1; \
 	done
 
-clean:  ## remove the virtual environments
-	rm -rf $(VENV) .tutor
+clean:  ## remove what was installed
+	rm -rf $(VENV) .tutor .kafka

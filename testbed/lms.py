@@ -159,6 +159,30 @@ def command(name, options=None, arguments=()):
 
 
 @action
+def register_schemas(event_types):
+    """
+    Register the schemas of events as Kafka's producer does.
+
+    Workers' first events come at the same moment. Apicurio refuses one of two processes that register a new subject at
+    the same moment, and its event is lost.
+    """
+    from confluent_kafka.schema_registry import Schema
+    from django.conf import settings
+    from edx_event_bus_kafka.internal import config, producer
+    from openedx_events.tooling import OpenEdxPublicSignal
+
+    client = config.get_schema_registry_client()
+    for event_type in event_types:
+        serializer = producer.get_signal_serializer(OpenEdxPublicSignal.get_signal_by_type(event_type))
+        for topic, entry in settings.EVENT_BUS_PRODUCER_CONFIG[event_type].items():
+            for name, schema in (
+                ("string", producer.extract_key_schema(serializer, entry["event_key_field"])),
+                (f"{event_type}.{serializer.schema['name']}", serializer.schema_string()),
+            ):
+                client.register_schema(f"{config.get_full_topic(topic)}-{name}", Schema(schema, "AVRO"))
+
+
+@action
 def rename(username, new_username):
     """Give a learner another username."""
     user = _user(username)

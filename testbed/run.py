@@ -34,7 +34,8 @@ from testbed.inputs import (
     read_learners,
     read_programs,
 )
-from testbed.kafka.site import KafkaSite, find_problem
+from testbed.kafka import apache
+from testbed.kafka.site import APACHE, KAFKAS, MOCK, KafkaSite, find_problem
 from testbed.processes import ProcessError, Processes, wait_for
 from testbed.site import Site, connect
 
@@ -261,6 +262,7 @@ def parse(argv):
     parser.add_argument("--programs", default=environment("PROGRAMS") or DATA / "programs.json", metavar="FILE")
     parser.add_argument("--learners", default=environment("LEARNERS") or DATA / "learners.json", metavar="FILE")
     parser.add_argument("--bus", default=environment("BUS") or "redis", metavar="redis|kafka")
+    parser.add_argument("--kafka", default=environment("KAFKA") or MOCK, metavar="|".join(KAFKAS))
     parser.add_argument("--kafka-servers", default=environment("KAFKA_BOOTSTRAP_SERVERS"), metavar="HOST:PORT,...")
     parser.add_argument("--schema-registry-url", default=environment("SCHEMA_REGISTRY_URL"), metavar="URL")
     parser.add_argument("--redis-url", default=environment("REDIS_URL"), metavar="URL")
@@ -275,8 +277,12 @@ def parse(argv):
             parser.error(f"a run needs the loopback interface, and 127.0.0.1 cannot be reached: {exc.strerror or exc}")
     if options.bus not in ("redis", "kafka"):
         parser.error(f"BUS: {options.bus!r} is neither redis nor kafka")
+    if options.kafka not in KAFKAS:
+        parser.error(f"KAFKA: {options.kafka!r} is neither {' nor '.join(KAFKAS)}")
     if options.bus == "redis":
         options.kafka_servers = options.schema_registry_url = None
+    elif options.kafka == APACHE and (problem := apache.find_problem()):
+        parser.error(f"KAFKA: {problem}")
     for name in ("credentials_url", "discovery_url", "schema_registry_url"):
         if url := getattr(options, name):
             if not SERVICE_URL.fullmatch(url):
@@ -339,7 +345,8 @@ def main(argv=None):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, processes.interrupt)
             if options.bus == "kafka":
-                site = KafkaSite(processes, directory, options.kafka_servers, options.schema_registry_url)
+                kafka = options.kafka, options.kafka_servers, options.schema_registry_url
+                site = KafkaSite(processes, directory, *kafka)
             else:
                 site = Site(processes, directory)
             if all(options.jwt.values()):

@@ -1,7 +1,8 @@
 """
-Kafka in the testbed: brokers for a run and for tests, a schema registry, and a site whose event bus they are.
+Kafka in the testbed: brokers for a run and for tests, schema registries, and a site whose event bus they are.
 
-The brokers are librdkafka's own mock cluster, which is no Apache Kafka: it keeps what it has in memory, has no admin
-API and no authentication, and lets a consumer of a group in only after the session of the one before has timed out.
-Whoever wants the real thing gives ``KAFKA_BOOTSTRAP_SERVERS``, and ``SCHEMA_REGISTRY_URL``.
+There are two of each. The default needs nothing but Python: librdkafka's mock cluster, which keeps what it has in
+memory and has no admin API, and a small registry of our own. ``KAFKA=apache`` selects the real ones, Apache Kafka and
+Apicurio Registry, which need Java and Maven. ``KAFKA_BOOTSTRAP_SERVERS`` and ``SCHEMA_REGISTRY_URL`` name some that run
+already.
 """

@@ -13,8 +13,14 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from testbed.inputs import AWARDED, REVOKED
+from testbed.kafka.apache import ApacheKafka, Apicurio
 from testbed.processes import ProcessError, wait_for
 from testbed.site import GROUP, Site
+
+MOCK, APACHE = "mock", "apache"
+# What a run or a test starts: the broker, and the schema registry.
+KAFKAS = {MOCK: ("librdkafka's mock cluster", "the testbed's own"), APACHE: ("Apache Kafka", "Apicurio Registry")}
 
 # As many as the mock cluster makes of a topic that somebody asks for.
 PARTITIONS = 4
@@ -40,9 +46,13 @@ class MockCluster:
         """Let each answer come so late."""
         self._command(rtt=milliseconds)
 
-    def set_down(self, is_down):
-        """Take the broker down, or up again."""
-        self._command(down=is_down)
+    def stop(self):
+        """Cut connections, and refuse them; the data stay."""
+        self._command(down=True)
+
+    def start(self):
+        """Accept connections again."""
+        self._command(down=False)
 
     def _command(self, **command):
         self.process.popen.stdin.write(json.dumps(command) + "\n")
@@ -57,33 +67,45 @@ class KafkaSite(Site):
     Args:
         processes (Processes): as of ``Site``.
         directory (Path): as of ``Site``.
-        servers (str): bootstrap servers of brokers to use in place of a mock cluster.
-        registry_url (str): a schema registry to use in place of the testbed's.
+        kafka (str): a key of ``KAFKAS``.
+        servers (str): bootstrap servers of brokers to use in place of one that is started.
+        registry_url (str): the same for a schema registry.
     """
 
     bus_app = "edx_event_bus_kafka"
     consumer_options = {}  # it takes no name
+    # Whether the broker has to be able to be far away.
+    far = False
 
-    def __init__(self, processes, directory, servers=None, registry_url=None):
+    def __init__(self, processes, directory, kafka=MOCK, servers=None, registry_url=None):
         super().__init__(processes, directory)
+        self.kafka = kafka
         self.servers, self.registry_url = servers, registry_url
         self.cluster = None
         self.registry = None
         self.overdue = 0  # events that have not come in time
 
     def bus_steps(self):
-        """Return what starts the brokers and the registry, if they are not there."""
-        steps = [] if self.servers else [("Kafka broker, librdkafka's mock cluster", self.start_cluster)]
-        return steps if self.registry_url else [*steps, ("schema registry", self.start_registry)]
+        """Return what starts the broker and the registry, if they are not there."""
+        broker, registry = KAFKAS[self.kafka]
+        steps = [] if self.servers else [(f"Kafka broker, {broker}", self.start_cluster)]
+        return steps if self.registry_url else [*steps, (f"schema registry, {registry}", self.start_registry)]
 
     def start_cluster(self):
-        """Start a mock cluster."""
-        self.cluster = MockCluster(self.processes)
+        """Start a broker."""
+        if self.kafka == APACHE:
+            self.cluster = ApacheKafka(self.processes, self.directory / "kafka", far=self.far)
+        else:
+            self.cluster = MockCluster(self.processes)
         self.servers = self.cluster.servers
 
     def start_registry(self):
         """Start a schema registry."""
-        self.registry, self.registry_url = self.processes.server("registry", "-m", "testbed.kafka.registry")
+        if self.kafka == APACHE:
+            registry = Apicurio(self.processes)
+            self.registry, self.registry_url = registry.process, registry.url
+        else:
+            self.registry, self.registry_url = self.processes.server("registry", "-m", "testbed.kafka.registry")
 
     def bus_settings(self):
         """Return the settings of edx-event-bus-kafka."""
@@ -115,11 +137,18 @@ class KafkaSite(Site):
     def start_consumer(self, name="consumer", **extra):
         """Start a consumer that receives all that is in the topic, whenever it was published."""
         self.create_topic()
+        self.do("register_schemas", event_types=[AWARDED, REVOKED])
         with self._reading() as (reader, partitions):
             # As long as a group has committed nothing, it begins at the end, each time that its consumer starts.
             for partition in partitions:
                 partition.offset = 0
-            reader.commit(offsets=partitions, asynchronous=False)
+
+            def committed():
+                # A new Apache Kafka's first group waits for the topic in which offsets are.
+                with contextlib.suppress(KafkaException):
+                    return reader.commit(offsets=partitions, asynchronous=False)
+
+            wait_for(committed, f"{self.servers} to take the offsets of {self.group}")
         return super().start_consumer(name, **extra)
 
     def wait_for_arrival(self, due):

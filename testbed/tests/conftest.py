@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from testbed.kafka.site import MOCK
 from testbed.processes import PATIENCE, Processes, wait_for
 from testbed.tests.fault_table import HEADER, KAFKA_HEADER, KAFKA_ROWS, ROWS, render
 
@@ -43,7 +44,7 @@ class Run:
         directory.mkdir()
         self.output = directory / "output"
         environment = {
-            name: value for name, value in os.environ.items() if name not in ("BUS", "DJANGO_SETTINGS_MODULE")
+            name: value for name, value in os.environ.items() if name not in ("BUS", "KAFKA", "DJANGO_SETTINGS_MODULE")
         }
         with open(self.output, "wb") as output:
             self.popen = subprocess.Popen(
@@ -73,6 +74,12 @@ class Run:
         if self.popen.poll() is None:
             self.popen.terminate()
             self.popen.wait(PATIENCE)
+
+
+@pytest.fixture(scope="session")
+def kafka():
+    """Which Kafka the tests start: a key of ``KAFKAS``."""
+    return os.environ.get("KAFKA") or MOCK
 
 
 @pytest.fixture

@@ -1,20 +1,28 @@
 """
-Tests of ``make run BUS=kafka``, and of the broker and the schema registry that it starts.
+Tests of ``make run BUS=kafka``, and of the brokers and the schema registries that it starts.
 
-The broker is librdkafka's mock cluster, which is no Apache Kafka. With ``KAFKA_BOOTSTRAP_SERVERS`` and
-``SCHEMA_REGISTRY_URL`` the first test runs on brokers of one's own.
+``KAFKA`` says which, as for ``make test-kafka``.
 """
 
 import json
+import os
+import socket
+import subprocess
+import sys
+import time
 
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from testbed.inputs import AWARDED, REVOKED, expected_events, read_learners, read_programs
+from testbed.kafka import apache
+from testbed.kafka.proxy import Proxy
 from testbed.kafka.site import KafkaSite
+from testbed.processes import wait_for
 from testbed.run import DATA, compare
 from testbed.site import TOPIC
+from testbed.tests.conftest import ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -26,8 +34,10 @@ def events_in(text):
     return [json.loads(line.removeprefix("EVENT ")) for line in text.splitlines() if line.startswith("EVENT ")]
 
 
-def test_certificates_become_events_on_kafka(run):
-    started = run(BUS="kafka")
+@pytest.mark.kafka
+@pytest.mark.representative
+def test_certificates_become_events_on_kafka(run, kafka):
+    started = run(BUS="kafka", KAFKA=kafka)
 
     assert started.wait() == 0, started.text
     events = events_in(started.text)
@@ -40,8 +50,8 @@ def test_certificates_become_events_on_kafka(run):
 
 
 @pytest.mark.kafka
-def test_run_on_brokers_of_ones_own(run, processes, tmp_path):
-    site = KafkaSite(processes, tmp_path)
+def test_run_on_brokers_of_ones_own(run, processes, tmp_path, kafka):
+    site = KafkaSite(processes, tmp_path, kafka)
     site.start_cluster()
     site.start_registry()
 
@@ -57,6 +67,8 @@ def test_run_on_brokers_of_ones_own(run, processes, tmp_path):
     ("variables", "message"),
     [
         ({"BUS": "rabbit"}, "error: BUS: 'rabbit' is neither redis nor kafka"),
+        ({"BUS": "kafka", "KAFKA": "real"}, "error: KAFKA: 'real' is neither mock nor apache"),
+        ({"BUS": "kafka", "KAFKA": "apache", "PATH": "/"}, "error: KAFKA: java was not found"),
         ({"BUS": "kafka", "SCHEMA_REGISTRY_URL": "http://127.0.0.1:1"}, "error: SCHEMA_REGISTRY_URL: cannot reach"),
         ({"BUS": "kafka", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, "error: KAFKA_BOOTSTRAP_SERVERS: "),
         ({"BUS": "kafka", "KAFKA_BOOTSTRAP_SERVERS": "a:b:c"}, "error: KAFKA_BOOTSTRAP_SERVERS: "),
@@ -70,17 +82,83 @@ def test_unusable_bus_is_refused(run, variables, message):
     assert line.startswith(message)
 
 
-def test_schema_registry(processes, tmp_path):
-    site = KafkaSite(processes, tmp_path)
+@pytest.mark.kafka
+@pytest.mark.representative
+def test_schema_registry(processes, tmp_path, kafka):
+    site = KafkaSite(processes, tmp_path, kafka)
     site.start_registry()
     client = SchemaRegistryClient({"url": site.registry_url})
-    text, number = Schema('"string"', "AVRO"), Schema('"long"', "AVRO")
+    schemas = [Schema(f'"{name}"', "AVRO") for name in ("string", "long")]
 
-    ids = [client.register_schema("topic-key", text), client.register_schema("topic-value", number)]
+    ids = [client.register_schema(f"topic-{schema.schema_str}", schema) for schema in schemas]
 
-    assert ids == [1, 2]
+    assert len(set(ids)) == 2
     other = SchemaRegistryClient({"url": site.registry_url})
     assert [other.get_schema(id_).schema_str for id_ in ids] == ['"string"', '"long"']
-    assert other.register_schema("other-key", text) == 1
-    with pytest.raises(SchemaRegistryError, match="Schema not found"):
-        other.get_schema(3)
+    assert other.register_schema("other", schemas[0]) == ids[0]
+    with pytest.raises(SchemaRegistryError) as caught:
+        other.get_schema(1000)
+    assert (caught.value.http_status_code, caught.value.error_code) == (404, 40403)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "path", "code", "chosen", "said"),
+    [
+        ("", "/", 0, "mock\n", "Kafka of the tests: librdkafka's mock cluster, the testbed's own (java was not found)"),
+        ("mock", "/", 0, "mock\n", "Kafka of the tests: librdkafka's mock cluster, the testbed's own"),
+        ("apache", "/", 2, "", "error: KAFKA: java was not found"),
+        ("real", "/", 2, "", "error: KAFKA: 'real' is neither mock nor apache"),
+    ],
+)
+def test_choice_of_a_kafka(wanted, path, code, chosen, said):
+    done = subprocess.run(
+        [sys.executable, "-m", "testbed.kafka"],
+        cwd=ROOT,
+        env={**os.environ, "KAFKA": wanted, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (code, chosen, said)
+
+
+def test_maven_fails(monkeypatch, tmp_path):
+    # Whatever is wrong with Maven is said in one line.
+    (tmp_path / "mvn").write_text("#!/bin/sh\necho '[ERROR] no network'\necho '[ERROR] more'\nexit 1\n")
+    (tmp_path / "mvn").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(apache, "INSTALLED", tmp_path / "installed")
+
+    assert apache.install() == "Maven: [ERROR] no network"
+    assert not (tmp_path / "installed" / "pom.xml").exists()
+
+
+def test_proxy():
+    proxy = Proxy()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        proxy.target = server.getsockname()[1]
+        client = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+        there, _address = server.accept()
+        there.settimeout(10)
+        client.sendall(b"asked")
+        assert there.recv(100) == b"asked"
+
+        proxy.rtt, started = 0.2, time.monotonic()
+        for piece in (b"1", b"2"):
+            there.sendall(piece)
+            time.sleep(0.1)
+        proxy.rtt = 0
+        there.sendall(b"3")
+        received = b""
+        while len(received) < 3:
+            received += client.recv(100)
+        assert received == b"123"
+        assert time.monotonic() - started >= 0.3
+
+        there.close()
+        assert client.recv(100) == b""
+        client.close()
+    proxy.close()
+    wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", proxy.port)), "connections to be refused")
+    proxy.open()
+    socket.create_connection(("127.0.0.1", proxy.port)).close()
