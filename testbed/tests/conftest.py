@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from testbed.kafka.site import MOCK
+from testbed.kafka.site import KAFKAS, MOCK
 from testbed.processes import PATIENCE, Processes, wait_for
 from testbed.tests.fault_table import HEADER, KAFKA_HEADER, KAFKA_ROWS, ROWS, render
 
@@ -99,7 +99,9 @@ def run(tmp_path):
 
 def pytest_terminal_summary(terminalreporter):
     """Print the fault suites' tables, as far as they ran."""
-    for title, rows, header in (("faults", ROWS, HEADER), ("faults on Kafka", KAFKA_ROWS, KAFKA_HEADER)):
+    broker, registry = KAFKAS[os.environ.get("KAFKA") or MOCK]
+    kafka = f"faults on Kafka: {broker}; schema registry: {registry}"
+    for title, rows, header in (("faults", ROWS, HEADER), (kafka, KAFKA_ROWS, KAFKA_HEADER)):
         if rows:
             terminalreporter.section(title)
             for line in render(sorted(rows.values(), key=lambda row: (row.fault.lower(), row.injected)), header):

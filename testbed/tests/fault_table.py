@@ -48,14 +48,14 @@ class Row:
 
 @dataclass(frozen=True)
 class KafkaRow:
-    """A line of the table for Kafka; the counts are of awards and of their events."""
+    """A line of the table for Kafka; the counts are of awards, or of events, and of those that are lost."""
 
     fault: str
     injected: str
     awarded: int
-    as_is: int
-    block: int
-    lost_after: int
+    as_is: int | str
+    block: int | str
+    lost_after: int | str
     note: str
 
 
