@@ -138,18 +138,21 @@ class KafkaSite(Site):
         """Start a consumer that receives all that is in the topic, whenever it was published."""
         self.create_topic()
         self.do("register_schemas", event_types=[AWARDED, REVOKED])
+        self.begin_group()
+        return super().start_consumer(name, **extra)
+
+    def begin_group(self):
+        """Let the group begin at the topic's start: as long as it has committed nothing, it begins at the end."""
         with self._reading() as (reader, partitions):
-            # As long as a group has committed nothing, it begins at the end, each time that its consumer starts.
             for partition in partitions:
                 partition.offset = 0
 
             def committed():
-                # A new Apache Kafka's first group waits for the topic in which offsets are.
+                # The first group of a new Apache Kafka is refused until the topic is there in which offsets are kept.
                 with contextlib.suppress(KafkaException):
                     return reader.commit(offsets=partitions, asynchronous=False)
 
             wait_for(committed, f"{self.servers} to take the offsets of {self.group}")
-        return super().start_consumer(name, **extra)
 
     def wait_for_arrival(self, due):
         """Wait for what is due, but not for long: it may be under way when its task is through, or lost."""
@@ -213,7 +216,12 @@ class KafkaSite(Site):
 
     @staticmethod
     def _ends(reader, partitions):
-        return [reader.get_watermark_offsets(partition, timeout=PATIENCE)[1] for partition in partitions]
+        def ends():
+            # For a moment after it was stopped, Apache Kafka leads no partition.
+            with contextlib.suppress(KafkaException):
+                return [reader.get_watermark_offsets(partition, timeout=PATIENCE)[1] for partition in partitions]
+
+        return wait_for(ends, "Kafka to say how many events it has", patience=4 * PATIENCE)
 
     def remove_topic(self):
         """Remove the topic from brokers that outlive the run, if they let anybody do so."""
