@@ -1,6 +1,4 @@
-"""
-Tests of the events about program certificates: the emitter, and its callers in ``programs.tasks``.
-"""
+"""Tests of the events about program certificates: the emitter, and its callers in ``programs.tasks``."""
 
 import io
 import sys
@@ -121,15 +119,13 @@ class EmitterTests(EventsTestCase):
 
         assert self.events[0][2].program.uuid == expected
 
-    @ddt.data((None, ""), ("Ada", "Ada"))
-    @ddt.unpack
-    def test_no_name_is_empty(self, name, expected):
-        # The column takes no None, but a profile that is not saved may have one.
-        self.user.profile.name = name
+    def test_no_name_is_empty(self):
+        # The column does not accept None, but a profile that is not saved may have it.
+        self.user.profile.name = None
 
         assert events.emit_program_certificate(self.user, PROGRAM_UUID, "awarded", TIME) is True
 
-        assert self.events[0][2].user.pii.name == expected
+        assert self.events[0][2].user.pii.name == ""
 
     @ddt.data(True, False)
     def test_no_query(self, has_profile):
@@ -144,26 +140,19 @@ class EmitterTests(EventsTestCase):
 
     @ddt.data(*[(signal, status, debug) for _emit, signal, status in (AWARDED, REVOKED) for debug in (True, False)])
     @ddt.unpack
-    def test_receiver_that_raises(self, signal, status, debug):
-        def fail(**kwargs):
-            raise ValueError("learner@example.com")
-
-        self.connect(signal, fail)
-        # With DEBUG, send_event() raises what a receiver raised. Without, it returns it, and Django has logged it.
-        with override_settings(DEBUG=debug):
-            self.assert_reports_failure(status, "ValueError", recorded=debug)
-
-    def test_every_receiver_that_raises_is_reported(self):
+    def test_receivers_that_raise(self, signal, status, debug):
         def fail(**kwargs):
             raise ValueError("learner@example.com")
 
         def fail_too(**kwargs):
             raise KeyError("learner@example.com")
 
-        self.connect(PROGRAM_CERTIFICATE_AWARDED, fail)
-        self.connect(PROGRAM_CERTIFICATE_AWARDED, fail_too)
-
-        self.assert_reports_failure("awarded", "ValueError", "KeyError", recorded=False)
+        self.connect(signal, fail)
+        self.connect(signal, fail_too)
+        # With DEBUG, send_event() raises what a receiver raised. Without, it returns it, and Django has logged it.
+        with override_settings(DEBUG=debug):
+            errors = ["ValueError"] if debug else ["ValueError", "KeyError"]
+            self.assert_reports_failure(status, *errors, recorded=debug)
 
     @ddt.data("awarded", "revoked")
     def test_send_event_that_raises(self, status):
@@ -232,7 +221,6 @@ class EmitterTests(EventsTestCase):
 
     @ddt.data(
         (200, "200 instead of 201"),
-        (301, "301 instead of 201"),
         (None, "NoneType instead of 201"),
         ({"username": "learner@example.com"}, "dict instead of 201"),
         (mock.MagicMock(), "instead of 201"),
@@ -312,37 +300,22 @@ class TaskTests(TaskTestCase):
     @ddt.unpack
     def test_one_event_a_program(self, signal, status):
         self.patch_helper(status)
-
         self.run_task(status)
-
         assert self.sent == [(signal, PROGRAM_UUID), (signal, OTHER_PROGRAM_UUID)]
-
-    @ddt.data(AWARDED[1:], REVOKED[1:])
-    @ddt.unpack
-    def test_no_event_for_what_credentials_has_already(self, signal, status):
-        self.patch_helper(status)
-
-        self.run_task(status, [PROGRAM_UUID])
-
-        assert self.sent == [(signal, OTHER_PROGRAM_UUID)]
 
     @ddt.data(*[(*case[1:], status_code) for case in (AWARDED, REVOKED) for status_code in (400, 403, 404, 500, 503)])
     @ddt.unpack
     def test_no_event_for_what_credentials_refused(self, signal, status, status_code):
         helper = self.patch_helper(status)
         helper.side_effect = [requests.HTTPError(response=mock.Mock(status_code=status_code)), mock.DEFAULT]
-
         self.run_task(status)
-
         assert self.sent == [(signal, OTHER_PROGRAM_UUID)]
 
     @ddt.data(AWARDED[1:], REVOKED[1:])
     @ddt.unpack
     def test_event_after_the_retry_that_succeeds(self, signal, status):
         self.patch_helper(status).side_effect = [mock.DEFAULT, ConnectionError("boom"), mock.DEFAULT]
-
         self.run_task(status, [], [PROGRAM_UUID])
-
         assert self.sent == [(signal, PROGRAM_UUID), (signal, OTHER_PROGRAM_UUID)]
 
     @ddt.data(*[(status, debug) for status in ("awarded", "revoked") for debug in (True, False)])
@@ -421,11 +394,8 @@ class FakeCredentials(requests.adapters.BaseAdapter):
 
     def __init__(self, url):
         super().__init__()
-        self.url = url
-        self.answers = []
-        self.methods = []
-        self.queries = []
-        self.timeouts = []
+        self.url, self.answers = url, []
+        self.methods, self.queries, self.timeouts = [], [], []
 
     def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):
         """Answer."""

@@ -1,6 +1,4 @@
-"""
-Tests of the task ``republish_program_certificates``, and of the module that it uses.
-"""
+"""Tests of the task ``republish_program_certificates``, and of the module that it uses."""
 
 import json
 import threading
@@ -189,7 +187,6 @@ class RepublishTests(RepublishTestCase):
             raise ValueError
 
         self.connect(PROGRAM_CERTIFICATE_REVOKED, fail)
-
         with override_settings(DEBUG=False):
             assert self.republish(page(record(status="revoked"), record())) == [1, 0, 0, 1]
         assert len(self.api.queries) == 1
@@ -210,10 +207,7 @@ class WaitTests(SimpleTestCase):
     @ddt.unpack
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
     def test_wait(self, producer, seconds, sent):
-        with (
-            mock.patch(f"{MODULE}.get_producer", return_value=producer),
-            mock.patch(f"{MODULE}.LOGGER") as logger,
-        ):
+        with mock.patch(f"{MODULE}.get_producer", return_value=producer), mock.patch(f"{MODULE}.LOGGER") as logger:
             assert republish.wait_for_producer(seconds) is sent
         assert logger.error.call_count == (0 if sent else 1)
 
@@ -249,12 +243,6 @@ class TaskTests(RepublishTestCase):
         # The task of a worker that is lost runs again.
         assert republish_program_certificates.acks_late is True
         assert republish_program_certificates.reject_on_worker_lost is True
-
-    def test_named(self):
-        self.api.answers = [page(record(created="2010-01-01T00:00:00Z"))]
-        assert republish_program_certificates(self.user.id, False)["skipped"] == 1
-        assert republish_program_certificates(self.user.id, True)["awarded"] == 1
-        assert republish_program_certificates.delay(self.user.id, named=True).get()["awarded"] == 1
 
     def test_a_user_id_that_does_not_exist(self):
         with self.assertLogs("openedx.core.djangoapps.programs.tasks", "WARNING") as logs:

@@ -1,6 +1,4 @@
-"""
-Tests of the management command ``republish_program_certificate_events``.
-"""
+"""Tests of the management command ``republish_program_certificate_events``."""
 
 import contextlib
 import io
@@ -33,7 +31,7 @@ from openedx.core.djangolib.testing.utils import skip_unless_lms
 MODULE = command.__name__
 COMMAND = MODULE.rpartition(".")[2]
 RUN, OTHER_RUN, OUTSIDE = (f"course-v1:edX+DemoX+{run}" for run in ("2025", "2026", "outside"))
-PROGRAM = {"uuid": PROGRAM_UUID, "courses": [{"course_runs": [{"key": RUN}, {"key": OTHER_RUN}]}]}
+PROGRAMS = {PROGRAM_UUID: {"uuid": PROGRAM_UUID, "courses": [{"course_runs": [{"key": RUN}, {"key": OTHER_RUN}]}]}}
 BOTH = (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED)
 BACK_END, SITE = "edx_event_bus_example.producer", "site_example.event_bus"
 
@@ -77,23 +75,19 @@ class CommandTests(RepublishTestCase):
     def setUp(self):
         super().setUp()
         self.addCleanup(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-        self.get_programs = self.patch(f"{MODULE}.get_programs", side_effect=self.get_cached_programs)
+        self.get_programs = self.patch(f"{MODULE}.get_programs")
+        self.get_programs.side_effect = lambda site=None, uuid=None: PROGRAMS.values() if site else PROGRAMS.get(uuid)
         self.wait = self.patch(f"{MODULE}.wait_for_producer", return_value=True)
         self.certify(self.user)
         self.others = [UserFactory(username=f"learner{number}") for number in range(5)]
         # Each learner who is asked about has one certificate.
         self.api.answers = [lambda query: page(record(username=query["username"]))]
 
-    def get_cached_programs(self, site=None, uuid=None):
-        """Answer as the catalog cache does."""
-        return [PROGRAM] if site else {PROGRAM_UUID: PROGRAM}.get(uuid)
-
     def certify(self, *users, run=RUN, **fields):
         """Give learners a course certificate, without the signals that tell of it."""
-        for user in users:
-            certificate = GeneratedCertificate(user=user, course_id=CourseKey.from_string(run))
-            GeneratedCertificate.objects.bulk_create([certificate])
-            GeneratedCertificate.objects.filter(user=user, course_id=run).update(**fields)
+        course_id = CourseKey.from_string(run)
+        GeneratedCertificate.objects.bulk_create(GeneratedCertificate(user=user, course_id=course_id) for user in users)
+        GeneratedCertificate.objects.filter(user__in=users, course_id=course_id).update(**fields)
 
     def run_command(self, *options, problem=None, code=1, **kwargs):
         """Run the command, and return its output. If there is a problem, the error names it."""
@@ -165,11 +159,9 @@ class CommandTests(RepublishTestCase):
         assert self.asked == ["learner0", "learner"]
 
     def test_pages(self):
-        users = get_user_model().objects.bulk_create(UserFactory.build(id=number) for number in range(1001, 2002))
-        GeneratedCertificate.objects.bulk_create(
-            GeneratedCertificate(user=user, course_id=CourseKey.from_string(run))
-            for user, run in [*((user, RUN) for user in users), *((user, OTHER_RUN) for user in users[:5])]
-        )
+        users = [UserFactory.build(id=number) for number in range(100_001, 101_002)]
+        self.certify(*get_user_model().objects.bulk_create(users))
+        self.certify(*users[:5], run=OTHER_RUN)
         with CaptureQueriesContext(connection) as queries:
             assert self.run_command("--all", "--dry-run") == "learners=1002"
         assert len([query for query in queries.captured_queries if "generatedcertificate" in query["sql"]]) == 3
@@ -191,7 +183,8 @@ class CommandTests(RepublishTestCase):
         self.run_command("--program-uuids", PROGRAM_UUID.replace("-", ""), PROGRAM_UUID)
         assert self.asked == ["learner", "learner0"]
 
-    def test_programs_that_are_not_cached(self):
+    def test_what_is_unknown(self):
+        self.run_command("--usernames", "learner", "learner9", problem="number 2 is unknown", code=2)
         other_uuid = PROGRAM_UUID.replace("1b", "2b")
         self.run_command("--program-uuids", PROGRAM_UUID, other_uuid, problem="run cache_programs", code=2)
         self.get_programs.side_effect = lambda site: []
@@ -205,10 +198,6 @@ class CommandTests(RepublishTestCase):
         # Certificates that are older than the account are included, and are skipped otherwise.
         assert output == "learners=2 awarded=2 revoked=0 skipped=0 failed=0 bus_errors=0"
         assert self.run_command("--all") == "learners=1 awarded=0 revoked=0 skipped=1 failed=0 bus_errors=0"
-
-    def test_unknown_usernames(self):
-        self.run_command("--usernames", "learner", "learner9", problem="number 2 is unknown", code=2)
-        assert not self.asked
 
     @ddt.data(
         (["learner", "learner0", "learner1", "learner2", "learner4"], "see the log. Fix the cause, and run", 6, 1),
@@ -225,8 +214,7 @@ class CommandTests(RepublishTestCase):
         with self.assertLogs(MODULE) as logs:
             output = self.run_command("--all", problem=f"Not complete: {problem}")
         assert output == f"learners={learners} awarded={awarded} revoked=0 skipped=0 failed=5 bus_errors=0"
-        line = f"Failed to republish certificates of user {self.user.id}: HTTPError"
-        assert logs.records[0].getMessage() == line
+        assert f"Failed to republish certificates of user {self.user.id}: HTTPError" in logs.output[0]
         assert close.call_count == learners
         self.wait.assert_called_once_with(*([] if awarded else [5]))
 
@@ -252,16 +240,16 @@ class CommandTests(RepublishTestCase):
             output = self.run_command("--all", problem="Not complete: see the log")
         assert output == "learners=1 awarded=0 revoked=1 skipped=0 failed=0 bus_errors=1"
 
-    @ddt.data((BACK_END, 1), ("site_example.connection", 1), ("other", 0))
+    @ddt.data(
+        (BACK_END, logging.ERROR, 1),
+        ("site_example.connection", logging.ERROR, 1),
+        ("other", logging.ERROR, 0),
+        (BACK_END, logging.WARNING, 0),
+    )
     @ddt.unpack
     @override_settings(EVENT_BUS_PRODUCER=f"{__name__}.Wrapper")
-    def test_errors_during_the_wait(self, name, bus_errors):
-        def wait():
-            logging.getLogger(name).warning("The event bus is slow")
-            logging.getLogger(name).error("The event bus is unreachable")
-            return True
-
-        self.wait.side_effect = wait
+    def test_errors_during_the_wait(self, name, level, bus_errors):
+        self.wait.side_effect = lambda: logging.getLogger(name).log(level, "The event bus is unreachable") is None
         output = self.run_command("--all", problem="see the log" if bus_errors else None)
         assert output == f"learners=1 awarded=1 revoked=0 skipped=0 failed=0 bus_errors={bus_errors}"
 

@@ -77,8 +77,7 @@ class Command(BaseCommand):
             logging.getLogger().removeHandler(handler)
         self.stdout.write(" ".join(f"{name}={count}" for name, count in counts.items()))
         if problem or counts["failed"] or counts["bus_errors"]:
-            problem = problem or "see the log"
-            raise CommandError(f"Not complete: {problem}. Fix the cause, and run the same command again.")
+            raise CommandError(f"Not complete: {problem or 'see the log'}. Fix the cause, and run the command again.")
         if not options["start_date"] and sum(counts.values()) == counts["learners"]:
             raise CommandError("No program certificate was found.")
 
