@@ -69,7 +69,7 @@ class Command(BaseCommand):
         try:
             run = self.enqueue if options["enqueue"] else self.republish
             run(learners, bool(options["usernames"]), options, counts)
-            problem = None if wait_for_producer() else "the event bus"
+            problem = None if wait_for_producer() else "the event bus has not confirmed all events"
         except (Exception, KeyboardInterrupt) as exc:  # pylint: disable=broad-except
             problem = type(exc).__name__
             wait_for_producer(5)
@@ -83,15 +83,18 @@ class Command(BaseCommand):
 
     def check_settings(self):
         """Refuse a run that cannot read certificates or publish events."""
-        configs = [settings.EVENT_BUS_PRODUCER_CONFIG.get(event.event_type, {}) for event in EVENTS.values()]
+        config, names = settings.EVENT_BUS_PRODUCER_CONFIG, [event.event_type for event in EVENTS.values()]
+        disabled = [name for name in names if not any(topic["enabled"] for topic in config.get(name, {}).values())]
         if not is_credentials_enabled():
             raise CommandError("CredentialsApiConfig does not enable Credentials", returncode=2)
         if not User.objects.filter(username=settings.CREDENTIALS_SERVICE_USERNAME).exists():
             raise CommandError("CREDENTIALS_SERVICE_USERNAME does not name a user", returncode=2)
-        if not any(topic["enabled"] for config in configs for topic in config.values()):
+        if disabled == names:
             raise CommandError("EVENT_BUS_PRODUCER_CONFIG enables neither event", returncode=2)
         if isinstance(get_producer(), NoEventBusProducer):
             raise CommandError("EVENT_BUS_PRODUCER does not create a producer", returncode=2)
+        if disabled:
+            LOGGER.warning(f"EVENT_BUS_PRODUCER_CONFIG does not enable {disabled[0]}, so it is not published")
 
     def find_learners(self, options):
         """Return the user ids of the learners that the options select, each once."""
@@ -146,4 +149,4 @@ class Command(BaseCommand):
             republish_program_certificates.apply_async((user_id, named), queue=options["queue"])
             counts["enqueued"] += 1
             if counts["enqueued"] % 100 == 0:
-                time.sleep(options["delay"])
+                time.sleep(max(options["delay"], 0))
