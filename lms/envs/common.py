@@ -49,8 +49,8 @@ EVENT_BUS_PRODUCER_CONFIG.update({
             #    award of a program certificate.
             # .. toggle_use_cases: opt_in
             # .. toggle_creation_date: 2026-11-23
-            # .. toggle_warning: The Credentials service can publish the same event (off by default). If yours does, see
-            #    programs/docs/how_tos/publish-program-certificate-events.rst for the cut-over.
+            # .. toggle_warning: The Credentials service can publish the same event (off by default). While both
+            #    publish it, consumers receive it twice. Enable it here first, then disable it in Credentials.
             "enabled": False,
         },
     },
@@ -65,8 +65,8 @@ EVENT_BUS_PRODUCER_CONFIG.update({
             #    revocation of a program certificate.
             # .. toggle_use_cases: opt_in
             # .. toggle_creation_date: 2026-11-23
-            # .. toggle_warning: The Credentials service can publish the same event (off by default). If yours does, see
-            #    programs/docs/how_tos/publish-program-certificate-events.rst for the cut-over.
+            # .. toggle_warning: The Credentials service can publish the same event (off by default). While both
+            #    publish it, consumers receive it twice. Enable it here first, then disable it in Credentials.
             "enabled": False,
         },
     },
