@@ -73,7 +73,7 @@ quality: $(INSTALLED)  ## ruff, the platform's gates, migrations, imports, annot
 	$(BIN)/python -m pytest -q testbed/gates
 	$(BIN)/python manage.py lms makemigrations --check --dry-run
 	$(BIN)/python manage.py cms check
-	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/code_annotations static_find_annotations --config_file .annotations.yml --source_path lms --no_report
 	$(BIN)/code_annotations static_find_annotations --config_file .annotations.yml --source_path openedx --no_report
 

@@ -98,6 +98,24 @@ def test_ruff_sorts_imports_as_in_the_platform(tmp_path):
     assert_finds(platform_gates.ruff, file, "I001")
 
 
+NAMES = ",\n    ".join(f"name_of_what_is_imported_{number}" for number in range(5))
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        ("import os\n\nimport django\n\nfrom openedx import core\n", []),
+        ("import os\n\nfrom openedx import core\nimport django\n", ["incorrectly sorted"]),
+        (f"from os import (\n    {NAMES}\n)\n", []),
+        (f"from os import (\n    {NAMES},\n)\n", ["incorrectly sorted"]),  # as ruff format would have it
+    ],
+)
+def test_isort(tmp_path, text, messages):
+    file = tmp_path / "file.py"
+    file.write_text(text, encoding="utf-8")
+    assert_finds(platform_gates.isort, file, *messages)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
