@@ -1,0 +1,231 @@
+"""
+The gates of a checkout of openedx-platform: how each is run there, and what it complains of.
+"""
+
+import configparser
+import os
+import random
+import re
+import subprocess
+import tempfile
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from platform_edits import PROGRAMS, SETTINGS
+
+APP = PROGRAMS.replace(".", "/")
+# Seconds for one run of one gate.
+PATIENCE = 3600
+SEED = random.randrange(1_000_000)
+# The settings of the platform's tests name no database: pytest does.
+OWN_DATABASES = """
+from {service}.envs.test import *
+DATABASES = {{name: {{"ENGINE": "django.db.backends.sqlite3", "NAME": f"{folder}/{{name}}"}} for name in DATABASES}}
+"""
+
+
+class NotRun(Exception):
+    """Why a gate cannot run."""
+
+
+@dataclass
+class Bench:
+    """A worktree, the Python that runs its gates, the change's Python files, and the tests that are left out."""
+
+    root: Path
+    python: str
+    files: list[str]
+    left_out: list[str] = field(default_factory=list)
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+        """Run the virtual environment's Python; return what it printed, without colours and the worktree's path."""
+        unwanted = ("DJANGO_", "EDX_PLATFORM_", "PYTEST_", "VIRTUAL_")
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
+        environment |= {"PYTHONPATH": str(self.root), "PATH": f"{Path(self.python).parent}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            [self.python, *arguments],
+            cwd=self.root,
+            env=environment | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        for stream in ("stdout", "stderr"):
+            printed = re.sub(r"\x1b\[[\d;]*m", "", getattr(done, stream))
+            setattr(done, stream, printed.replace(f"{self.root}/", ""))
+        return done
+
+    def require(self, module: str) -> None:
+        """Raise NotRun if the virtual environment lacks a module."""
+        probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+        if self.run("-c", probe, module).returncode:
+            raise NotRun(f"the virtual environment has no {module}")
+
+    def script(self, name: str) -> str:
+        """Return the path of a command of the virtual environment."""
+        path = Path(self.python).parent / name
+        if not path.is_file():
+            raise NotRun(f"the virtual environment has no {name}")
+        return str(path)
+
+    def present(self) -> list[str]:
+        """Return which of the files there are."""
+        return [path for path in self.files if (self.root / path).is_file()]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Something that may complain: its name, of what, as lines, whether a checkout has it, whether it runs tests."""
+
+    name: str
+    complain: Callable[[Bench], Counter]
+    is_configured: Callable[[Path], bool] = lambda root: True
+    runs_tests: bool = False
+
+
+def configures(section: str, *own_files: str) -> Callable[[Path], bool]:
+    """Tell whether a checkout has one of some files, or a section of setup.cfg, tox.ini or pyproject.toml."""
+
+    def is_configured(root: Path) -> bool:
+        if any((root / name).is_file() for name in own_files):
+            return True
+        for name in ("setup.cfg", "tox.ini"):
+            parser = configparser.RawConfigParser(strict=False)
+            parser.read(root / name, encoding="utf-8")
+            if any(found.partition(":")[0] == section or found == f"tool:{section}" for found in parser.sections()):
+                return True
+        pyproject = root / "pyproject.toml"
+        return pyproject.is_file() and section in tomllib.loads(pyproject.read_text("utf-8")).get("tool", {})
+
+    return is_configured
+
+
+# What the gates complain of
+
+
+def lines(text: str) -> Counter:
+    """Return a tool's lines about files, without what moves when others are added: lines, columns."""
+    found = re.findall(r"^(?:ERROR: )?(\S+\.py)(?::+\d+)*:? *(.+)$", text, re.MULTILINE)
+    return Counter(f"{path}: {re.sub(r'(?i)line[s]? [0-9]+', 'line', message)}" for path, message in found)
+
+
+def find_reason(done: subprocess.CompletedProcess) -> str:
+    """Return the exception that ended a tool, or else what it said last."""
+    text = done.stdout + done.stderr
+    said = (
+        re.findall(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S+: .*)", text, re.MULTILINE)
+        or re.findall(r"^(?:E +)?\w*(?:Error|Exception): .*", text, re.MULTILINE)
+        or [line for line in text.splitlines() if line.strip()]
+        or [f"exit code {done.returncode}"]
+    )
+    return said[-1].strip()[:300]
+
+
+def messages_of(tool: str, *arguments: str) -> Callable[[Bench], Counter]:
+    """Have a tool complain about the change's files."""
+
+    def complain(bench: Bench) -> Counter:
+        bench.require(tool)
+        done = bench.run("-m", tool, *arguments, *bench.present())
+        found = lines(done.stdout + done.stderr)
+        # An F message of pylint: it could not check that file. (Those of ruff have three digits, and no colon.)
+        if fatal := next(filter(None, (re.match(r"\S+\.py: F\d{4}: ", line) for line in found)), None):
+            raise NotRun(f"{fatal[0]}{find_reason(done)}")
+        if done.returncode and not found:
+            raise NotRun(find_reason(done))
+        return found
+
+    return complain
+
+
+def missing_migrations(service: str) -> Callable[[Bench], Counter]:
+    """Have Django complain about migrations that the app lacks in a service."""
+
+    def complain(bench: Bench) -> Counter:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "verify_settings.py").write_text(OWN_DATABASES.format(service=service, folder=folder))
+            path = os.pathsep.join([str(bench.root), folder])
+            command = ("manage.py", service, "makemigrations", "programs", "--check", "--dry-run", "--no-input")
+            done = bench.run(*command, DJANGO_SETTINGS_MODULE="verify_settings", PYTHONPATH=path)
+        _, heading, missing = done.stdout.partition("Migrations for ")
+        if done.returncode and not heading:
+            raise NotRun(find_reason(done))
+        return Counter(filter(str.strip, f"{heading}{missing}".splitlines()))
+
+    return complain
+
+
+def broken_contracts(bench: Bench) -> Counter:
+    """Have import-linter complain. Its module can be run, too, but does nothing then."""
+    done = bench.run(bench.script("lint-imports"), "--no-cache")
+    if not re.search(r"^Contracts: ", done.stdout, re.MULTILINE):
+        raise NotRun(find_reason(done))
+    # The contracts, and the imports that break them, without their lines.
+    return Counter(re.sub(r" \(l\..*", "", line) for line in done.stdout.splitlines() if re.search("BROKEN|->", line))
+
+
+def bad_annotations(bench: Bench) -> Counter:
+    """Have code-annotations complain about the settings, with the configurations that it ships, as in the platform."""
+    bench.require("code_annotations")
+    package = bench.run("-c", "import code_annotations; print(*code_annotations.__path__)").stdout.strip()
+    found: Counter = Counter()
+    for kind in ("feature_toggle", "setting"):
+        config = f"{package}/contrib/config/{kind}_annotations.yaml"
+        arguments = ("static_find_annotations", "--config_file", config, "--source_path", SETTINGS, "--lint")
+        done = bench.run(bench.script("code_annotations"), *arguments, "--no_report")
+        messages = lines(done.stdout)
+        if done.returncode and not messages:
+            raise NotRun(find_reason(done))
+        found.update(messages)
+    return found
+
+
+def failing_tests(bench: Bench, *options: str) -> Counter:
+    """Have the tests of the programs app complain, and those that the change has elsewhere."""
+    bench.require("pytest")
+    elsewhere = [path for path in bench.present() if "/tests/" in path and not path.startswith(APP)]
+    ignored = [f"--ignore={path}" for path in bench.left_out]
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        done = bench.run("-m", "pytest", "-q", f"--junitxml={report}", *options, *ignored, APP, *elsewhere)
+        if not report.is_file():
+            raise NotRun(find_reason(done))
+        cases = list(ElementTree.parse(report).iter("testcase"))
+    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    if not cases or len(failed) == len(cases):
+        raise NotRun(f"no test passes: {find_reason(done)}")
+    return Counter(f"{case.get('classname')}.{case.get('name')}" for case in failed)
+
+
+def tests_in_order(bench: Bench) -> Counter:
+    """Have the tests complain in the order of their files."""
+    return failing_tests(bench, "-p", "no:randomly")
+
+
+def tests_in_random_order(bench: Bench) -> Counter:
+    """Have the tests complain in a random order."""
+    bench.require("pytest_randomly")
+    return failing_tests(bench, "-p", "randomly", f"--randomly-seed={SEED}")
+
+
+# What takes longest comes last.
+GATES = (
+    Gate("pycodestyle", messages_of("pycodestyle"), configures("pycodestyle")),
+    Gate(
+        "ruff", messages_of("ruff", "check", "--output-format=concise"), configures("ruff", "ruff.toml", ".ruff.toml")
+    ),
+    Gate("isort", messages_of("isort", "--check-only"), configures("isort", ".isort.cfg")),
+    Gate("annotations", bad_annotations),
+    Gate("import-linter", broken_contracts, configures("importlinter", ".importlinter")),
+    Gate("migrations, LMS", missing_migrations("lms")),
+    Gate("migrations, Studio", missing_migrations("cms")),
+    Gate("pylint", messages_of("pylint", "--score=n"), configures("pylint", "pylintrc", ".pylintrc")),
+    Gate("tests", tests_in_order, runs_tests=True),
+    Gate("tests, random order", tests_in_random_order, runs_tests=True),
+)
