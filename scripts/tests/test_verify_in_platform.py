@@ -308,6 +308,23 @@ def test_the_last_line_and_the_exit_code(tmp_path, verdicts, last, code):
     assert summarize([results[verdict] for verdict in verdicts.values()]) == (last, code)
 
 
+def test_verdicts_are_printed_when_they_are_known(copy, capsys, monkeypatch):  # noqa: F811
+    printed = []
+
+    def complain(_bench):
+        printed.append(capsys.readouterr().out)
+        return Counter()
+
+    gates = (Gate("a", complain), Gate("b", complain, lambda root: False), Gate("c", complain))
+    monkeypatch.setattr(verify_in_platform, "GATES", gates)
+    assert verify_in_platform.main([str(copy), "--venv", sys.prefix]) == 0
+    printed.append(capsys.readouterr().out)
+    assert re.sub(r"\d+", "?", "|".join(printed)) == (
+        "Seed of the random order: ?\na  |ok\nb  not configured in this checkout\nc  |"
+        "ok\nAll ? gates ran; the change is clean.\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "text", "configured"),
     [
