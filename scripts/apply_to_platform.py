@@ -19,8 +19,9 @@ the file and the place, and exit code 2. A checkout that carries the change alre
 - a path that leads over a symbolic link.
 
 A new file that the checkout has in another version, committed, is replaced: an earlier version of the change. So is
-what an earlier version has put into a file that is edited. Not so with ``--commit``: a part whose new files are all
-there counts as merged, and is left as it is, whatever was changed in it since.
+what an earlier version has put into a file that is edited. A file that only earlier versions had (``removed`` in
+``change.toml``) is removed if it is as one of them had it, and refused if it is not. Not so with ``--commit``: a part
+whose new files are all there counts as merged, and is left as it is, whatever was changed in it since.
 
 In the pages of the change, a list item that links to a page of a later part comes with that part.
 """
@@ -28,6 +29,7 @@ In the pages of the change, a list item that links to a page of a later part com
 import argparse
 import difflib
 import functools
+import hashlib
 import os
 import re
 import subprocess
@@ -35,7 +37,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import libcst as cst
@@ -44,6 +46,7 @@ from platform_edits import (
     SETTINGS,
     TASKS,
     Refusal,
+    add_repair_task,
     edit_apps,
     edit_apps_for_the_bus,
     edit_settings,
@@ -59,37 +62,44 @@ LIST_ITEM = re.compile(rb"^\* .*\n(?:  .*\n)*", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the change: its name, its new files, the files it edits, and the message of its commit."""
+    """
+    A part of the change: its name, its new files, the files it edits, and the message of its commit.
+
+    And the files that only earlier versions had, each with the beginnings of git's ids of their contents.
+    """
 
     name: str
     files: list[str]
     edits: list[str]
     message: str
+    removed: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Change:
-    """One file of the checkout, before (None: it is new) and after."""
+    """One file of the checkout, before (None: it is new) and after (None: it is removed)."""
 
     path: str
     old: bytes | None
-    new: bytes
+    new: bytes | None
     mode: int
 
 
-# By part and file. The settings get the two entries of this repository's own.
+# By part and file. Those of OWN are given this repository's own file, too.
 EDITORS: dict[tuple[str, str], Callable[..., cst.Module]] = {
     ("events", TASKS): edit_tasks,
     ("events", SETTINGS): edit_settings,
     ("operation", APPS): edit_apps,
+    ("recovery", TASKS): add_repair_task,
     ("event-bus", APPS): edit_apps_for_the_bus,
 }
+OWN = (("events", SETTINGS), ("recovery", TASKS))
 
 
 @functools.cache
-def edit(part: str, path: str, content: bytes, own_settings: bytes) -> bytes:
+def edit(part: str, path: str, content: bytes, own: bytes) -> bytes:
     """Return a file with what a part puts into it. Each commit of a series asks anew."""
-    more = [parse(str(REPOSITORY / SETTINGS), own_settings)] if path == SETTINGS else []
+    more = [parse(str(REPOSITORY / path), own)] if (part, path) in OWN else []
     return EDITORS[part, path](parse(path, content), *more).bytes
 
 
@@ -105,14 +115,29 @@ def plan(root: Path, parts: list[Part], later: list[Part]) -> list[Change]:
     """
     require_checkout(root, sorted({path for part in [*parts, *later] for path in part.edits}))
     contents = {path: read_own(root, path, later) for part in parts for path in part.files}
-    own_settings = (REPOSITORY / SETTINGS).read_bytes()
     for part in parts:
         for path in part.edits:
-            contents[path] = edit(part.name, path, contents.get(path) or read(root, path), own_settings)
-            if edit(part.name, path, contents[path], own_settings) != contents[path]:
+            own = (REPOSITORY / path).read_bytes()
+            contents[path] = edit(part.name, path, contents.get(path) or read(root, path), own)
+            if edit(part.name, path, contents[path], own) != contents[path]:
                 raise Refusal(path, "whole file", "a second run would change it again")
+        contents |= dict.fromkeys(outdated(root, part))
     changes = [Change(path, read(root, path), new, mode_of(root, path)) for path, new in contents.items()]
     return [change for change in changes if change.new not in (change.old, with_line_feeds(change.old))]
+
+
+def outdated(root: Path, part: Part) -> list[str]:
+    """Return the files that are there from an earlier version of a part, as that had them."""
+    found = {path: with_line_feeds(read(root, path)) for path in part.removed}
+    for path, content in found.items():
+        if content is not None:
+            blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+            if not blob.startswith(tuple(part.removed[path])):
+                what = (
+                    "an earlier version of the change had a file of this name, and this one differs: remove it yourself"
+                )
+                raise Refusal(path, "checkout", what)
+    return [path for path, content in found.items() if content is not None]
 
 
 def with_line_feeds(content: bytes | None) -> bytes | None:
@@ -143,6 +168,9 @@ def read_manifest() -> list[Part]:
             raise Refusal(MANIFEST, path, "no such file in this repository")
         if path in part.edits and (part.name, path) not in EDITORS:
             raise Refusal(MANIFEST, path, f"this script does not know how to edit it for {part.name}")
+    for path in [path for part in parts for path in part.removed]:
+        if (REPOSITORY / path).exists():
+            raise Refusal(MANIFEST, path, "listed as removed, but this repository has it")
     return parts
 
 
@@ -219,7 +247,7 @@ def refuse_uncommittable(root: Path, parts: list[Part]) -> None:
     git(root, "rev-parse", "--verify", "HEAD")
     if git(root, "diff", "--cached", "--name-only"):
         raise Refusal(root, "checkout", "something is in its index already; commit it or take it out first")
-    refuse_dirty(root, [path for part in parts for path in [*part.files, *part.edits]])
+    refuse_dirty(root, [path for part in parts for path in [*part.files, *part.edits, *part.removed]])
 
 
 def make_commits(root: Path, parts: list[Part], later: list[Part]) -> list[str]:
@@ -246,6 +274,9 @@ def make_commits(root: Path, parts: list[Part], later: list[Part]) -> list[str]:
         for number, part in enumerate(parts, start=1):
             rest = [*parts[number:], *later]
             for change in [*plan(root, parts[:number], rest), *add_links(root, merged, [*parts, *later], rest)]:
+                if change.new is None:
+                    git(root, "update-index", "--force-remove", "--", change.path, **index)
+                    continue
                 write_blob = ("-c", "core.safecrlf=false", "hash-object", "-w", f"--path={change.path}", "--stdin")
                 blob = git(root, *write_blob, content=change.new).strip()
                 mode = git(root, "ls-files", "--stage", "--", change.path).partition(" ")[0] or "100644"
@@ -285,13 +316,14 @@ def unified_diff(change: Change) -> bytes:
     """Return one file's part of the patch, as git writes it."""
     name = change.path.encode()
     head = b"diff --git a/%s b/%s\n" % (name, name)
-    if change.old is None:
-        head += b"new file mode 100%o\n" % change.mode
+    if None in (change.old, change.new):
+        head += b"%s file mode 100%o\n" % (b"new" if change.old is None else b"deleted", change.mode)
     origin = b"/dev/null" if change.old is None else b"a/" + name
+    target = b"/dev/null" if change.new is None else b"b/" + name
     # Not splitlines(): for a patch, only a line feed ends a line.
     old, new = (re.findall(rb"[^\n]*\n|[^\n]+", content or b"") for content in (change.old, change.new))
     unended = b"\n\\ No newline at end of file\n"
-    lines = difflib.diff_bytes(difflib.unified_diff, old, new, origin, b"b/" + name)
+    lines = difflib.diff_bytes(difflib.unified_diff, old, new, origin, target)
     return head + b"".join(line if line.endswith(b"\n") else line + unended for line in lines)
 
 
@@ -310,14 +342,18 @@ def write(root: Path, changes: list[Change]) -> None:
         for change in changes:
             target = root / change.path
             make_folders(target.parent, folders)
-            stage(target, change.new, change.mode, fresh)
+            if change.new is not None:
+                stage(target, change.new, change.mode, fresh)
             if change.old is not None:
                 stage(target, change.old, change.mode, backups)
         for target in fresh:
             os.replace(fresh[target], target)
+        for target in backups.keys() - fresh.keys():
+            target.unlink()
     except BaseException as failure:
-        for replaced in [target for target, waiting in fresh.items() if not waiting.exists()]:
-            restore(replaced, backups.get(replaced))
+        replaced = [target for target, waiting in fresh.items() if not waiting.exists()]
+        for changed in [*replaced, *(target for target in backups if not target.exists())]:
+            restore(changed, backups.get(changed))
         remove(fresh, backups)
         for folder in reversed(folders):
             folder.rmdir()
@@ -400,7 +436,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{root} carries the change already: nothing to change.", file=sys.stderr if options.diff else sys.stdout)
     elif not options.diff:
         for change in changes:
-            print(f"{'added' if change.old is None else 'changed'} {change.path}")
+            print(f"{'added' if change.old is None else 'removed' if change.new is None else 'changed'} {change.path}")
     return 0
 
 

@@ -36,6 +36,17 @@ EVENT_TYPES = (
 PAYLOAD_CLASSES = {"ProgramCertificateData", "ProgramData", "UserData", "UserPersonalData"}
 ANSWER_VARIABLE = "response"
 ANSWER_DESCRIPTION = "requests.Response: What Credentials answered."
+REPAIR_TASK = "republish_program_certificates"
+NEIGHBOUR = "revoke_program_certificates"
+# The repair may run twice, so Celery may run it again when a worker is lost.
+REPAIR_OPTIONS = {"acks_late": "True", "reject_on_worker_lost": "True"}
+# For a neighbour that Celery does not retry by itself: as the newer releases have them.
+RETRY_OPTIONS = {
+    "autoretry_for": "(Exception,)",
+    "max_retries": "10",
+    "retry_backoff": "30",
+    "retry_backoff_max": "600",
+}
 
 
 class Refusal(Exception):
@@ -173,12 +184,14 @@ def edit_tasks(module: cst.Module) -> cst.Module:
     """
     Let the helpers return what Credentials answered, hand that to the emitter after each success, import what is used.
 
-    The emitter's call replaces an event that is sent inline, and its own call in an earlier version of the change.
+    The emitter's call replaces an event that is sent inline, and its own call in an earlier version of the change. The
+    look-up of the learner fetches the profile, which the event needs.
     """
     obsolete: set[str] = set()
     for success in SUCCESSES:
         module = return_answer(module, success.helper)
         module, removed = emit_after(module, success)
+        module = select_profile(module, success)
         obsolete |= variables(*removed)
     return import_emitters(drop_imports(module, obsolete))
 
@@ -207,7 +220,9 @@ def return_answer(module: cst.Module, name: str) -> cst.Module:
     annotation = helper.returns.annotation
     if not m.matches(annotation, m.Name("None")) and text_of(annotation) != "None":
         raise Refusal(TASKS, place, "is annotated to return something else than None")
-    edited = edited.with_changes(returns=helper.returns.with_changes(annotation=cst.Name("Response")))
+    guarded = import_for_type_checkers(module)
+    response = cst.SimpleString('"Response"') if guarded else cst.Name("Response")
+    edited = edited.with_changes(returns=helper.returns.with_changes(annotation=response))
     return import_response(module.deep_replace(helper, edited))
 
 
@@ -270,20 +285,23 @@ def emit_after(module: cst.Module, success: Success) -> tuple[cst.Module, list[c
     block, position, program = find_helper_call(task, success)
     body = list(block.body)
     body[position], answer = keep_answer(task, body[position], place)
-    arguments = f"{learner_variable(task, place)}, {program}"
+    arguments = f"{learner_lookup(task, place)[0]}, {program}"
     call, earlier = f"{success.emitter}({arguments}, {answer})", f"{success.emitter}({arguments})"
     new = cst.parse_statement(call, config=module.config_for_parsing)
 
-    if position + 1 < len(body) and (called(body[position + 1]) or "").lower() in ("logger.info", "log.info"):
-        position += 1
-    start = position + 1
+    attempt = next((node for node in m.findall(task, m.Try(orelse=m.Else())) if node.body is block), None)
+    otherwise = list(attempt.orelse.body.body) if attempt else []
+    start, at_start = after_log(body, position + 1), after_log(otherwise, 0)
+    target = body
+    if not is_announced(body[start:], success) and is_announced(otherwise[at_start:], success):
+        target, start = otherwise, at_start
     mentions = names_outside_imports(module)
-    if start < len(body) and called(body[start]) == success.emitter:
-        if module.code_for_node(body[start].body[0]) not in (call, earlier):
+    if start < len(target) and called(target[start]) == success.emitter:
+        if module.code_for_node(target[start].body[0]) not in (call, earlier):
             raise Refusal(TASKS, place, f"calls the emitter in another way than {call}")
         emitted, inline = 1, []
     else:
-        emitted, inline = 0, inline_event(body[start:], success)
+        emitted, inline = 0, inline_event(target[start:], success)
     if mentions[success.emitter] != emitted:
         raise Refusal(TASKS, place, f"{success.emitter} is used elsewhere than right after {success.helper}()")
     # Without an event sent inline, not even an import of the signal (under another name, say) is expected.
@@ -297,11 +315,26 @@ def emit_after(module: cst.Module, success: Success) -> tuple[cst.Module, list[c
         if names(task)[variable] != names(*inline)[variable]:
             raise Refusal(TASKS, place, f"{variable} is used elsewhere than in the event sent inline")
     if emitted:
-        body[start] = body[start].with_changes(body=new.body)
+        target[start] = target[start].with_changes(body=new.body)
     else:
         leading = [line for statement in inline for line in without_annotations(statement.leading_lines)]
-        body[start : start + len(inline)] = [new.with_changes(leading_lines=leading)]
-    return module.deep_replace(block, block.with_changes(body=body)), inline
+        target[start : start + len(inline)] = [new.with_changes(leading_lines=leading)]
+    edited = block.with_changes(body=body)
+    if target is body:
+        return module.deep_replace(block, edited), inline
+    orelse = attempt.orelse.with_changes(body=attempt.orelse.body.with_changes(body=otherwise))
+    return module.deep_replace(attempt, attempt.with_changes(body=edited, orelse=orelse)), inline
+
+
+def after_log(body: list[cst.CSTNode], position: int) -> int:
+    """Return the position, or the next one if a success is logged there."""
+    logged = position < len(body) and (called(body[position]) or "").lower() in ("logger.info", "log.info")
+    return position + 1 if logged else position
+
+
+def is_announced(following: list[cst.CSTNode], success: Success) -> bool:
+    """Tell whether some statements start with the emitter's call, or with an event sent inline."""
+    return bool(following) and (called(following[0]) == success.emitter or bool(inline_event(following, success)))
 
 
 def find_helper_call(task: cst.FunctionDef, success: Success) -> tuple[cst.IndentedBlock, int, str]:
@@ -341,18 +374,34 @@ def keep_answer(
     return statement.with_changes(body=[assignment]), ANSWER_VARIABLE
 
 
-def learner_variable(task: cst.FunctionDef, place: str) -> str:
-    """Return the variable that holds the user looked up by ``username``."""
+def learner_lookup(task: cst.FunctionDef, place: str) -> tuple[str, cst.BaseExpression]:
+    """Return the variable that holds the user looked up by ``username``, and the query set that is asked for it."""
     by_username = [m.Arg(keyword=m.Name("username"), value=m.Name("username"))]
     getting = m.Call(func=m.Attribute(attr=m.Name("get")), args=by_username)
     filtering = m.Call(func=m.Attribute(attr=m.Name("filter")), args=by_username)
     lookup = getting | m.Call(func=m.Attribute(value=filtering, attr=m.Name("first")), args=[])
     lines = [line for block, _ in blocks(task) for line in block.body if isinstance(line, cst.SimpleStatementLine)]
     assignment = m.Assign(targets=[m.AssignTarget(target=m.Name())], value=lookup)
-    candidates = [node.targets[0].target.value for line in lines for node in m.findall(line, assignment)]
-    if len(candidates) != 1 or bindings(task)[candidates[0]] != 1:
+    candidates = [node for line in lines for node in m.findall(line, assignment)]
+    names_bound = [node.targets[0].target.value for node in candidates]
+    if len(candidates) != 1 or bindings(task)[names_bound[0]] != 1:
         raise Refusal(TASKS, place, "cannot tell which variable holds the learner: no single look-up by username")
-    return candidates[0]
+    owner = candidates[0].value.func.value
+    return names_bound[0], owner if m.matches(candidates[0].value, getting) else owner.func.value
+
+
+def select_profile(module: cst.Module, success: Success) -> cst.Module:
+    """Let the look-up of the learner fetch the profile, unless it does."""
+    place = f"{success.task}()"
+    _variable, users = learner_lookup(top_level_function(module, success.task), place)
+    manager = m.Attribute(attr=m.Name("objects"))
+    selected = m.Call(func=m.Attribute(value=manager, attr=m.Name("select_related")), args=[m.Arg(keyword=None)])
+    if m.matches(users, selected) and text_of(users.args[0].value) == "profile":
+        return module
+    if not m.matches(users, manager):
+        raise Refusal(TASKS, place, "the learner is looked up in another way than by User.objects")
+    arguments = [cst.Arg(cst.SimpleString('"profile"'))]
+    return module.deep_replace(users, cst.Call(cst.Attribute(users, cst.Name("select_related")), arguments))
 
 
 def inline_event(following: list[cst.CSTNode], success: Success) -> list[cst.CSTNode]:
@@ -441,18 +490,33 @@ def import_emitters(module: cst.Module) -> cst.Module:
     return add_import(module, code)
 
 
+def import_for_type_checkers(module: cst.Module) -> cst.ImportFrom | None:
+    """Return the import from ``requests`` that is there for type checkers only, if there is no other."""
+    condition = m.If(test=m.Name("TYPE_CHECKING"), body=m.IndentedBlock(), orelse=None)
+    guarded = [line for node in module.body if m.matches(node, condition) for line in node.body.body]
+    found = [line.body[0] for line in guarded if imported_from(line) == "requests"]
+    return found[0] if len(found) == 1 and not any(imported_from(line) == "requests" for line in module.body) else None
+
+
 def import_response(module: cst.Module) -> cst.Module:
-    """Import the class that a helper's annotation names, unless that is done."""
-    code = "from requests import Response"
-    present = [statement.body[0] for statement in module.body if imported_from(statement) == "requests"]
+    """Import the class that a helper's annotation names, unless that is done; for type checkers only beside Session."""
+    code, guarded = "from requests import Response", import_for_type_checkers(module)
+    present = [guarded] if guarded else [line.body[0] for line in module.body if imported_from(line) == "requests"]
     wanted = m.ImportAlias(name=m.Name("Response"), asname=None)
     imported = sum(len(m.findall(node, wanted)) for node in present)
     if bindings(*module.body)["Response"] != imported:
         raise Refusal(TASKS, "imports", f"Response is bound in another way than {code!r}")
-    if present and not imported:
+    if imported:
+        return module
+    session = m.ImportFrom(names=[m.ImportAlias(name=m.Name("Session"), asname=None)], lpar=None)
+    if guarded and m.matches(guarded, session):
+        comma = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+        names_imported = [cst.ImportAlias(cst.Name("Response"), comma=comma), *guarded.names]
+        return module.deep_replace(guarded, guarded.with_changes(names=names_imported))
+    if present:
         # A second line for the same module would not be the platform's import order.
         raise Refusal(TASKS, "imports", f"requests is imported from in another way than {code!r}")
-    return module if imported else add_import(module, code)
+    return add_import(module, code)
 
 
 def add_import(module: cst.Module, code: str) -> cst.Module:
@@ -475,6 +539,78 @@ def add_import(module: cst.Module, code: str) -> cst.Module:
     else:
         insert_before(body, min(group), new)
     return module.with_changes(body=body)
+
+
+def add_repair_task(module: cst.Module, own: cst.Module) -> cst.Module:
+    """
+    Append the task that publishes a learner's certificates again; another version of it is replaced where it is.
+
+    Its text is this repository's. Its decorators are those of the neighbouring task in the checkout, and more options.
+
+    Args:
+        module: The checkout's tasks.
+        own: This repository's tasks.
+    """
+    place = f"{REPAIR_TASK}()"
+    function = top_level_function(own, REPAIR_TASK).with_changes(decorators=[], leading_lines=[])
+    block = function.body
+    [first] = [position for position, line in enumerate(block.body) if imported_from(line)]
+    imports = [block.body[first]]
+    for name in (variables(function) & names_at_the_top(own)) - names_at_the_top(module) - {REPAIR_TASK}:
+        [source] = [imported_from(line) or "" for line in own.body if name in bindings(line)] or [""]
+        if group_of(source) != "first-party":
+            raise Refusal(TASKS, place, f"needs {name}, which is neither imported nor defined at the top of this file")
+        imports.append(cst.parse_statement(f"from {source} import {name}"))
+    imports.sort(key=imported_from)
+    body = [*block.body[:first], *imports, *block.body[first + 1 :]]
+    text = own.code_for_node(function.with_changes(body=block.with_changes(body=body)))
+    lines = [*repair_decorators(module), *text.splitlines()]
+    code = module.default_newline.join(lines) + module.default_newline
+    new = cst.parse_statement(code, config=module.config_for_parsing)
+
+    if bindings(*module.body)[REPAIR_TASK]:
+        present = top_level_function(module, REPAIR_TASK)
+        return module.deep_replace(present, new.with_changes(leading_lines=present.leading_lines))
+    new = new.with_changes(leading_lines=[cst.EmptyLine(indent=False)] * 2)
+    return module.with_changes(body=[*module.body, new])
+
+
+def names_at_the_top(module: cst.Module) -> set[str]:
+    """Return the names that a module imports, assigns and defines at its top level, outside of any ``if``."""
+    bound = bindings(*(node for node in module.body if isinstance(node, cst.SimpleStatementLine)))
+    defined = [node.name.value for node in module.body if isinstance(node, (cst.FunctionDef, cst.ClassDef))]
+    return {*bound, *defined}
+
+
+def repair_decorators(module: cst.Module) -> list[str]:
+    """Return the lines of the repair task's decorators: as at its neighbour, with the options that it needs besides."""
+    place = f"{NEIGHBOUR}()"
+    task = top_level_function(module, NEIGHBOUR)
+    first, *others = [node.decorator for node in task.decorators] or [None]
+    plain = [m.ZeroOrMore(m.Arg(keyword=m.Name()) | m.Arg(star="**"))]
+    if not m.matches(first, m.Call(func=m.Name("shared_task"), args=plain)) or not all(
+        m.matches(other, m.Name("set_code_owner_attribute")) for other in others
+    ):
+        raise Refusal(TASKS, place, "is decorated in another way than @shared_task(...), @set_code_owner_attribute")
+    given = {argument.keyword.value if argument.keyword else "**": argument for argument in first.args}
+    if "name" in given or not given.keys() & {"bind", "**"}:
+        raise Refusal(TASKS, place, "its @shared_task(...) has a name, or is without bind=True")
+    options = [
+        module.code_for_node(
+            argument.with_changes(comma=cst.MaybeSentinel.DEFAULT, whitespace_after_arg=cst.SimpleWhitespace(""))
+        )
+        for name, argument in given.items()
+        if name not in REPAIR_OPTIONS
+    ]
+    retried = given.keys() & {"autoretry_for", "**"}
+    more = REPAIR_OPTIONS if retried else RETRY_OPTIONS | REPAIR_OPTIONS
+    options += [f"{name}={value}" for name, value in more.items()]
+    line = f"@shared_task({', '.join(options)})"
+    if isinstance(first.whitespace_before_args, cst.ParenthesizedWhitespace) or len(line) > 120:
+        lines = ["@shared_task(", *(f"    {option}," for option in options), ")"]
+    else:
+        lines = [line]
+    return [*lines, *(f"@{other.value}" for other in others)]
 
 
 def group_of(source: str) -> str:
