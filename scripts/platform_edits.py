@@ -191,7 +191,7 @@ def edit_tasks(module: cst.Module) -> cst.Module:
     for success in SUCCESSES:
         module = return_answer(module, success.helper)
         module, removed = emit_after(module, success)
-        module = select_profile(module, success)
+        module = select_profile(module, success.task)
         obsolete |= variables(*removed)
     return import_emitters(drop_imports(module, obsolete))
 
@@ -285,7 +285,7 @@ def emit_after(module: cst.Module, success: Success) -> tuple[cst.Module, list[c
     block, position, program = find_helper_call(task, success)
     body = list(block.body)
     body[position], answer = keep_answer(task, body[position], place)
-    arguments = f"{learner_lookup(task, place)[0]}, {program}"
+    arguments = f"{learner_variable(task, place)}, {program}"
     call, earlier = f"{success.emitter}({arguments}, {answer})", f"{success.emitter}({arguments})"
     new = cst.parse_statement(call, config=module.config_for_parsing)
 
@@ -374,32 +374,39 @@ def keep_answer(
     return statement.with_changes(body=[assignment]), ANSWER_VARIABLE
 
 
-def learner_lookup(task: cst.FunctionDef, place: str) -> tuple[str, cst.BaseExpression]:
-    """Return the variable that holds the user looked up by ``username``, and the query set that is asked for it."""
-    by_username = [m.Arg(keyword=m.Name("username"), value=m.Name("username"))]
-    getting = m.Call(func=m.Attribute(attr=m.Name("get")), args=by_username)
-    filtering = m.Call(func=m.Attribute(attr=m.Name("filter")), args=by_username)
-    lookup = getting | m.Call(func=m.Attribute(value=filtering, attr=m.Name("first")), args=[])
-    lines = [line for block, _ in blocks(task) for line in block.body if isinstance(line, cst.SimpleStatementLine)]
-    assignment = m.Assign(targets=[m.AssignTarget(target=m.Name())], value=lookup)
-    candidates = [node for line in lines for node in m.findall(line, assignment)]
-    names_bound = [node.targets[0].target.value for node in candidates]
-    if len(candidates) != 1 or bindings(task)[names_bound[0]] != 1:
+def learner_variable(task: cst.FunctionDef, place: str) -> str:
+    """Return the variable that holds the user looked up by ``username``."""
+    candidates = [node.targets[0].target.value for node in learner_lookups(task)]
+    if len(candidates) != 1 or bindings(task)[candidates[0]] != 1:
         raise Refusal(TASKS, place, "cannot tell which variable holds the learner: no single look-up by username")
-    owner = candidates[0].value.func.value
-    return names_bound[0], owner if m.matches(candidates[0].value, getting) else owner.func.value
+    return candidates[0]
 
 
-def select_profile(module: cst.Module, success: Success) -> cst.Module:
-    """Let the look-up of the learner fetch the profile, unless it does."""
-    place = f"{success.task}()"
-    _variable, users = learner_lookup(top_level_function(module, success.task), place)
+BY_USERNAME = [m.Arg(keyword=m.Name("username"), value=m.Name("username"))]
+GETTING = m.Call(func=m.Attribute(attr=m.Name("get")), args=BY_USERNAME)
+FILTERING = m.Call(func=m.Attribute(attr=m.Name("filter")), args=BY_USERNAME)
+TAKING_THE_FIRST = m.Call(func=m.Attribute(value=FILTERING, attr=m.Name("first")), args=[])
+
+
+def learner_lookups(task: cst.FunctionDef) -> list[cst.Assign]:
+    """Return the statements that assign a user looked up by ``username``."""
+    lines = [line for block, _ in blocks(task) for line in block.body if isinstance(line, cst.SimpleStatementLine)]
+    lookup = m.Assign(targets=[m.AssignTarget(target=m.Name())], value=GETTING | TAKING_THE_FIRST)
+    return [node for line in lines for node in line.body if m.matches(node, lookup)]
+
+
+def select_profile(module: cst.Module, name: str) -> cst.Module:
+    """Let a task fetch the profile with the learner, unless it does."""
+    [lookup] = learner_lookups(top_level_function(module, name))
+    users = lookup.value.func.value
+    if m.matches(lookup.value, TAKING_THE_FIRST):
+        users = users.func.value
     manager = m.Attribute(attr=m.Name("objects"))
     selected = m.Call(func=m.Attribute(value=manager, attr=m.Name("select_related")), args=[m.Arg(keyword=None)])
     if m.matches(users, selected) and text_of(users.args[0].value) == "profile":
         return module
     if not m.matches(users, manager):
-        raise Refusal(TASKS, place, "the learner is looked up in another way than by User.objects")
+        raise Refusal(TASKS, f"{name}()", "the learner is looked up in another way than by User.objects")
     arguments = [cst.Arg(cst.SimpleString('"profile"'))]
     return module.deep_replace(users, cst.Call(cst.Attribute(users, cst.Name("select_related")), arguments))
 

@@ -20,6 +20,7 @@ from platform_edits import (
     SETTINGS,
     TASKS,
     Refusal,
+    add_repair_task,
     edit_apps,
     edit_settings,
     edit_tasks,
@@ -29,8 +30,9 @@ from platform_edits import (
 FIXTURES = Path(__file__).parent / "fixtures"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 OWN_SETTINGS = REPOSITORY / SETTINGS
+OWN_TASKS = REPOSITORY / TASKS
 
-TASK_SHAPES = ("a", "b", "c", "o2")
+TASK_SHAPES = ("a", "b", "b else", "c", "c variables else", "o2")
 SETTINGS_SHAPES = ("s1", "s2", "s3", "s4")
 NEWLINES = ("\n", "\r\n")
 
@@ -40,33 +42,27 @@ IMPORT = (
 )
 HTTP_ERROR = "from requests.exceptions import HTTPError\n"
 RESPONSE_IMPORT = "from requests import Response\n"
+SESSION = "\n    from requests import Session\n"
+RESPONSE_AND_SESSION = "\n    from requests import Response, Session\n"
 AWARDED_LOG = '            LOGGER.info(f"Awarded program certificate to user {student.id} in program {program_uuid}")\n'
 AWARDED_CALL = "            emit_program_certificate_awarded(student, program_uuid, response)\n"
-EARLIER_AWARDED_CALL = "            emit_program_certificate_awarded(student, program_uuid)\n"
+EARLIER_CALL = "            emit_program_certificate_awarded(student, program_uuid)\n"
 REVOKED_CALL = "            emit_program_certificate_revoked(student, program_uuid, response)\n"
 AWARD_HELPER_CALL = "            award_program_certificate(client, student, program_uuid)\n"
 REVOKE_HELPER_CALL = "            revoke_program_certificate(client, username, program_uuid)\n"
 KEPT_AWARD = f"            response = {AWARD_HELPER_CALL.strip()}\n"
 KEPT_REVOCATION = f"            response = {REVOKE_HELPER_CALL.strip()}\n"
+LOOKUP = "        student = User.objects.get(username=username)\n"
+LOOKUP_WITH_PROFILE = '        student = User.objects.select_related("profile").get(username=username)\n'
 NONE = "        None\n"
 DESCRIPTION = "        requests.Response: What Credentials answered.\n"
 CHECK = "    response.raise_for_status()\n"
 RETURN = "    return response\n"
-# All that shape A gets and loses.
-ADDED_TO_A = [
-    IMPORT, *[DESCRIPTION, RETURN] * 2, KEPT_AWARD, AWARDED_CALL, KEPT_REVOCATION, REVOKED_CALL,
-]  # fmt: skip
-REMOVED_FROM_A = [NONE, NONE, AWARD_HELPER_CALL, REVOKE_HELPER_CALL]
+CLIENT = "    failed = []\n    client"  # In the award task of shape A.
+AWARD, REVOKE = "award_program_certificate", "revoke_program_certificate"
 
-SUCCESSES = (
-    ("award_program_certificates", "award_program_certificate", "awarded"),
-    ("revoke_program_certificates", "revoke_program_certificate", "revoked"),
-)
-HELPERS = [helper for _task, helper, _word in SUCCESSES]
-
-
-def fixture(name):
-    return (FIXTURES / f"{name}.py.txt").read_text()
+SUCCESSES = ((f"{AWARD}s", AWARD, "awarded"), (f"{REVOKE}s", REVOKE, "revoked"))
+HELPERS = [AWARD, REVOKE]
 
 
 def replaced(text, old, new, count=1):
@@ -87,6 +83,11 @@ def tasks(text):
     return edit_tasks(parse("tasks.py", text.encode())).bytes.decode()
 
 
+def repaired(text, own=None):
+    own = parse("own", own.encode() if own else OWN_TASKS.read_bytes())
+    return add_repair_task(parse("tasks.py", text.encode()), own).bytes.decode()
+
+
 def settings(text):
     own = parse("own", OWN_SETTINGS.read_bytes())
     return edit_settings(parse("common.py", text.encode()), own).bytes.decode()
@@ -94,6 +95,83 @@ def settings(text):
 
 def apps(text):
     return edit_apps(parse("apps.py", text.encode())).bytes.decode()
+
+
+# What a shape is made of: its fixture, and what is done to that, one word each.
+
+
+def fixture(name):
+    """Return a file of the platform: ``tasks_a``, or ``tasks_c variables else edited``, say."""
+    name, *words = name.split(" ")
+    text = (FIXTURES / f"{name}.py.txt").read_text()
+    for word in words:
+        text = WORDS[word](text)
+    compile(text, "variant.py", "exec")
+    return text
+
+
+def with_variables(source):
+    """Let shape B or C build each event in a variable first."""
+    for verb in ("AWARDED", "REVOKED"):
+        call = source[source.index(f"            PROGRAM_CERTIFICATE_{verb}.send_event(") :]
+        call = call[: call.index("\n            )\n") + len("\n            )\n")]
+        data = replaced(call, f"PROGRAM_CERTIFICATE_{verb}.send_event(\n", "")
+        data = replaced(data.strip(), "program_certificate=Program", "certificate = Program").removesuffix(")").strip()
+        sent = f"            PROGRAM_CERTIFICATE_{verb}.send_event(program_certificate=certificate)\n"
+        source = replaced(source, call, f"            {data}\n{sent}")
+    return source
+
+
+def in_else(source):
+    """Move what follows the log line of each success into the ``else`` of the ``try``, the second with its log line."""
+    for line in (AWARDED_LOG, "            revoke_program_certificate(client, username, program_uuid)\n"):
+        line = line if line in source else f"            response = {line.strip()}\n"
+        head, tail = source.split(line)
+        moved, rest = tail[: tail.index("        except ")], tail[tail.index("        except ") :]
+        attempt, failed, rest = rest.partition("            failed.append(program_uuid)\n")
+        source = f"{head}{line}{attempt}{failed}        else:\n{moved}{rest}"
+    return source
+
+
+def earlier_version(text):
+    """Return an edited shape as the change's first version left it: its helpers returned nothing."""
+    text = replaced(text, ", response)\n", ")\n", 2)
+    text = replaced(text, f" response = {AWARD}(", f" {AWARD}(")
+    text = replaced(text, f" response = {REVOKE}(", f" {REVOKE}(")
+    text = replaced(text, RETURN, "", 2).replace(DESCRIPTION, NONE)
+    text = replaced(text, '.select_related("profile")', "", 2)
+    return text.replace(RESPONSE_AND_SESSION, SESSION).replace('-> "Response":', "-> None:")
+
+
+def with_small_helper(source):
+    """Give shape A a small helper that awards."""
+    head, _def, tail = source.partition(f"def {AWARD}(")
+    _old, _gap, rest = tail.partition("\n\n\n")
+    return f"{head}{SMALL_HELPER}\n\n{rest}"
+
+
+def without_session(source):
+    """Let shape C import nothing from ``requests`` for type checkers."""
+    return replaced(replaced(source, SESSION, ""), 'client: "Session"', "client")
+
+
+SMALL_HELPER = f"def {AWARD}(client, user, program_uuid):\n    response = client.post(1)\n{CHECK}"
+WORDS = {
+    "variables": with_variables,
+    "else": in_else,
+    "edited": tasks,
+    "earlier": earlier_version,
+    "small": with_small_helper,
+    "plain": without_session,
+}
+
+
+def changed(shape, changes):
+    """Return a shape of the tasks with (old, new) or (old, new, how often) replaced."""
+    text = fixture(f"tasks_{shape}")
+    for change in changes:
+        text = replaced(text, *change)
+    return text
 
 
 def changed_lines(old, new):
@@ -142,7 +220,7 @@ def run_task(text, task, helper):
     calls, answers = [], {}
     student = mock.MagicMock(id=7, username="ada")
     users = mock.MagicMock(DoesNotExist=type("DoesNotExist", (Exception,), {}))
-    users.objects.get.return_value = student
+    users.objects.select_related.side_effect = {"profile": mock.MagicMock(**{"get.return_value": student})}.__getitem__
     signals = {
         name: mock.MagicMock(**{"send_event.side_effect": AssertionError("sent inline")})
         for name in ("PROGRAM_CERTIFICATE_AWARDED", "PROGRAM_CERTIFICATE_REVOKED")
@@ -210,13 +288,13 @@ class Answer:
             raise FakeHTTPError
 
 
-# programs/tasks.py
+# programs/tasks.py: every shape
 
 
-@pytest.mark.parametrize("newline", NEWLINES)
 @pytest.mark.parametrize("shape", TASK_SHAPES)
-def test_tasks_emit_after_each_success_and_only_then(shape, newline):
-    edited = tasks(fixture(f"tasks_{shape}").replace("\n", newline))
+def test_tasks_emit_after_each_success_and_only_then(shape):
+    source = fixture(f"tasks_{shape}")
+    edited = tasks(source)
 
     for task, helper, word in SUCCESSES:
         assert run_task(edited, task, helper) == [
@@ -227,131 +305,407 @@ def test_tasks_emit_after_each_success_and_only_then(shape, newline):
             (helper, "p4"),
             (word, True, "p4", True),
         ]
-
-
-@pytest.mark.parametrize("helper", HELPERS)
-@pytest.mark.parametrize("newline", NEWLINES)
-@pytest.mark.parametrize("shape", TASK_SHAPES)
-def test_helpers_return_what_credentials_answered(shape, newline, helper):
-    source = fixture(f"tasks_{shape}").replace("\n", newline)
-    returned, _answer, _module = run_helper(source, helper)
-    assert returned is None
-
-    returned, answer, _module = run_helper(tasks(source), helper)
-
-    assert returned is answer
-    with pytest.raises(FakeHTTPError):
-        run_helper(tasks(source), helper, refused=True)
+        assert run_helper(source, helper)[0] is None
+        returned, answer, _module = run_helper(edited, helper)
+        assert returned is answer
+        with pytest.raises(FakeHTTPError):
+            run_helper(edited, helper, refused=True)
 
 
 @pytest.mark.parametrize("shape", TASK_SHAPES)
-def test_edited_tasks_are_clean(shape):
-    assert_clean(tasks(fixture(f"tasks_{shape}")))
-
-
-@pytest.mark.parametrize("newline", NEWLINES)
-@pytest.mark.parametrize("shape", TASK_SHAPES)
-def test_tasks_are_edited_once(shape, newline):
-    edited = tasks(fixture(f"tasks_{shape}").replace("\n", newline))
+def test_edited_tasks_are_clean_and_are_edited_once(shape):
+    edited = tasks(fixture(f"tasks_{shape}"))
+    assert_clean(repaired(edited))
     assert tasks(edited) == edited
+    assert tasks(fixture(f"tasks_{shape}").replace("\n", "\r\n")) == edited.replace("\n", "\r\n")
+    assert tasks(earlier_version(edited)) == edited
+    if "\r" not in edited:
+        assert tasks(earlier_version(edited).replace("\n", "\r\n")) == edited.replace("\n", "\r\n")
 
 
 def test_the_tasks_of_this_repository_stay_as_they_are():
-    source = (REPOSITORY / TASKS).read_text()
+    source = OWN_TASKS.read_text()
     assert "emit_program_certificate_awarded(student, program_uuid, response)" in source
     assert tasks(source) == source
+    assert repaired(source) == source
 
 
-@pytest.mark.parametrize("newline", NEWLINES)
-def test_shape_a_keeps_every_other_line(newline):
-    source = fixture("tasks_a").replace("\n", newline)
-    added, removed = changed_lines(source, tasks(source))
-    assert added == [line.replace("\n", newline) for line in ADDED_TO_A]
-    assert removed == [line.replace("\n", newline) for line in REMOVED_FROM_A]
+O2_AWARD = f"{AWARD}(credentials_client, student, uuid, visible_date)\n"
+O2_REVOCATION = f"{REVOKE}(credentials_client, username, program_uuid)\n"
+LEARNER, LEARNER_WITH_PROFILE = (text.replace("student", "learner") for text in (LOOKUP, LOOKUP_WITH_PROFILE))
+
+
+@pytest.mark.parametrize(
+    ("shape", "added", "removed"),
+    [
+        (
+            "a",
+            [
+                *[IMPORT, DESCRIPTION, RETURN, DESCRIPTION, RETURN, LOOKUP_WITH_PROFILE, KEPT_AWARD, AWARDED_CALL],
+                *[LOOKUP_WITH_PROFILE, KEPT_REVOCATION, REVOKED_CALL],
+            ],
+            [NONE, NONE, LOOKUP, AWARD_HELPER_CALL, LOOKUP, REVOKE_HELPER_CALL],
+        ),
+        (
+            "o2",
+            [
+                *[IMPORT, RETURN, LOOKUP_WITH_PROFILE, f"            response = {O2_AWARD}"],
+                *["            emit_program_certificate_awarded(student, uuid, response)\n", RETURN],
+                *[LEARNER_WITH_PROFILE, f"            response = {O2_REVOCATION}"],
+                "            emit_program_certificate_revoked(learner, program_uuid, response)\n",
+            ],
+            [LOOKUP, f"            {O2_AWARD}", LEARNER, f"            {O2_REVOCATION}"],
+        ),
+    ],
+)
+def test_a_shape_keeps_every_other_line(shape, added, removed):
+    source = fixture(f"tasks_{shape}")
+    assert changed_lines(source, tasks(source)) == (added, removed)
 
 
 def test_shape_a_has_them_at_their_places():
-    edited = tasks(fixture("tasks_a"))
+    edited = fixture("tasks_a edited")
     assert f"{KEPT_AWARD}{AWARDED_LOG}{AWARDED_CALL}        except HTTPError" in edited
     assert f"{IMPORT}from openedx.core.djangoapps.programs.utils import ProgramProgressMeter\n" in edited
     assert edited.count(f'    Returns:\n{DESCRIPTION}    """\n') == 2
     assert edited.count(f"{CHECK}{RETURN}\n\n") == 2
 
 
-def test_shape_o2_keeps_every_other_line():
-    source = fixture("tasks_o2")
-    added, removed = changed_lines(source, tasks(source))
-    award = "award_program_certificate(credentials_client, student, uuid, visible_date)\n"
-    revoke = "revoke_program_certificate(credentials_client, username, program_uuid)\n"
-    assert added == [
-        IMPORT,
-        RETURN,
-        f"            response = {award}",
-        "            emit_program_certificate_awarded(student, uuid, response)\n",
-        RETURN,
-        f"            response = {revoke}",
-        "            emit_program_certificate_revoked(learner, program_uuid, response)\n",
-    ]
-    assert removed == [f"            {award}", f"            {revoke}"]
-
-
-def test_shape_b_becomes_shape_a():
-    first_line = "Shape B: as A, and each success sends its event inline."
-    source = replaced(
-        fixture("tasks_b"), first_line, "Shape A: decorators over several lines, double quotes, f-strings, no events."
-    )
-    assert tasks(source) == tasks(fixture("tasks_a"))
-
-
 def test_shape_c_loses_its_inline_events_and_their_imports():
-    source = fixture("tasks_c")
-    edited = tasks(source)
+    source, edited = fixture("tasks_c"), fixture("tasks_c edited")
     added, removed = changed_lines(source, edited)
-    signature = "def award_program_certificate(client, user, program_uuid) -> {}:\n"
-    assert added == [RESPONSE_IMPORT, IMPORT, signature.format("Response"), *ADDED_TO_A[1:]]
+    assert RESPONSE_AND_SESSION[1:] in added
+    assert f'def {AWARD}(client: "Session", user, program_uuid) -> "Response":\n' in added
     assert "openedx_events" not in edited
     assert "event_implemented_name" not in edited
-    assert set(removed) > {signature.format("None"), *REMOVED_FROM_A}
-    # 6 + 1 lines of imports, and for each event 2 of annotations and 17 of code; and what is replaced.
-    assert len(removed) == 7 + 2 * 19 + 1 + len(REMOVED_FROM_A)
+    # 6 + 1 lines of imports, and for each event 2 of annotations and 17 of code; and what is replaced, as in shape A.
+    assert len(removed) == 7 + 2 * 19 + 2 + 6
 
 
-def with_variables(source):
-    """Let shape C build each event in a variable first."""
-    for verb in ("AWARDED", "REVOKED"):
-        call = source[source.index(f"            PROGRAM_CERTIFICATE_{verb}.send_event(") :]
-        call = call[: call.index("\n            )\n") + len("\n            )\n")]
-        data = replaced(call, f"PROGRAM_CERTIFICATE_{verb}.send_event(\n", "")
-        data = replaced(data.strip(), "program_certificate=Program", "certificate = Program").removesuffix(")").strip()
-        sent = f"            PROGRAM_CERTIFICATE_{verb}.send_event(program_certificate=certificate)\n"
-        source = replaced(source, call, f"            {data}\n{sent}")
-    compile(source, "variant.py", "exec")
-    return source
+# programs/tasks.py: a shape with some differences, and how that differs when it is edited
+
+BARE = 'ProgramData(uuid=program_uuid, title="", program_type="")'
+SEND = "            PROGRAM_CERTIFICATE_AWARDED.send_event(\n"
+PII = f"            pii = UserPersonalData(username='', email='', name='')\n{SEND}"
+IN_A_VARIABLE = [
+    (f"program={BARE}", "program=program", 2),
+    ("            certificate =", f"            program = {BARE}\n            certificate =", 2),
+]
+ANNOTATION = "            # .. event_implemented_name: PROGRAM_CERTIFICATE_AWARDED\n"
+TELL = "            # Tell the others.\n"
+DATA_IMPORT = "from openedx_events.learning.data import {}\n" + HTTP_ERROR
+SIGNALS = "import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED\n"
+GET = "from requests import get\n"
+WITHOUT_IMPORTS = [
+    ("from celery import shared_task\n", ""),
+    ("from celery.exceptions import MaxRetriesExceededError\n", ""),
+    ("from celery.utils.log import get_task_logger\n", ""),
+    ("from django.conf import settings\n", ""),
+    ("from django.contrib.auth import get_user_model\n", ""),
+]
+WITHOUT_OWNER = ("from edx_django_utils.monitoring import set_code_owner_attribute\n", "")
+CREDENTIALS_IMPORTS = (
+    "from openedx.core.djangoapps.credentials.api import is_credentials_enabled\n"
+    "from openedx.core.djangoapps.credentials.utils import (\n"
+    "    get_credentials_api_base_url,\n    get_credentials_api_client,\n)\n"
+)
+USES_USER_DATA = ("User = get_user_model()\n", "User = get_user_model()\nKIND = UserData\n")
+EXPORTS_PROGRAM_DATA = ("__name__)\n", '__name__)\n__all__ = ["ProgramData"]\n')
+LOOK_FOR_THIS = (AWARDED_LOG, f"            # Operators look for this.\n{AWARDED_LOG}")
+GET_IT, FIRST = ".get(username=username)\n", ".filter(username=username).first()\n"
+KEPT_ANSWER = f"            answer = {AWARD_HELPER_CALL.strip()}  # kept\n"
+USED_ANSWER = "            LOGGER.debug(answer)\n"
+MANY_LINES = f"{AWARD}(  # ask\n                client, student, program_uuid\n            )\n"
+CHECKED = f'user.username, "credential": {{"program_uuid": program_uuid}}}})\n{CHECK}'
+AS_IT_IS = (
+    SMALL_HELPER.replace("):\n", ') -> "Answer":\n    """\n    Ask.\n\n    Returns:\n        It.\n    """\n') + RETURN
+)
+SECOND = "username, program_uuid):\n"
+DATETIME = "    from datetime import datetime\n"
 
 
-def test_events_sent_from_variables_are_replaced():
-    assert tasks(with_variables(fixture("tasks_c"))) == tasks(fixture("tasks_c"))
+def extra_line(line):
+    """Return the change that the award task of shape A has one more line before its loop."""
+    return (CLIENT, CLIENT.replace("    client", f"    {line}\n    client"))
 
 
-@pytest.mark.parametrize("variant", [str, with_variables])
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
+# A shape; what is changed in it; what is changed in the edited shape then (the same if None); that shape, if another.
+ACCEPTED = [
+    # Events that are sent inline: as shape A, in variables, in the else of the try, with other words for nothing.
+    ("b", [("B: as A, and each success sends its event inline.", "A")],
+     [("A: decorators over several lines, double quotes, f-strings, no events.", "A")], "a edited"),
+    ("c variables", [], [], "c edited"),
+    ("b else", [], [], "b edited else"),
+    ("c variables else", [], [], "c edited else"),
+    *[(shape, [(old, new, 2)], [], "c edited") for shape in ("c", "c variables") for old, new in (
         ('uuid="",', "uuid='',"),
         ('url="",', "certificate_available_date=None,"),
         (', title="", program_type="")', ")"),
         ("id=student.id", "id=7"),
+    )],
+    ("c variables", IN_A_VARIABLE, [], "c edited"),
+    ("b", [(SEND, PII)], []),
+    ("b", [(ANNOTATION, f"\n{TELL}{ANNOTATION}            #     with a second line\n")],
+     [(AWARDED_CALL, f"\n{TELL}{AWARDED_CALL}")]),
+    # Imports that something else uses, or that nothing used before; groups of imports.
+    ("b", [USES_USER_DATA, EXPORTS_PROGRAM_DATA],
+     [USES_USER_DATA, EXPORTS_PROGRAM_DATA, (HTTP_ERROR, DATA_IMPORT.format("ProgramData, UserData"))]),
+    ("c", [USES_USER_DATA], [USES_USER_DATA, (HTTP_ERROR, DATA_IMPORT.format("(\n    UserData,\n)"))]),
+    ("b", [("UserData, UserPersonalData\n", "UserData, UserPersonalData, XBlockData\n")],
+     [(HTTP_ERROR, DATA_IMPORT.format("XBlockData"))]),
+    ("b", [("LOGGER = get", "from somewhere import status  # noqa: F401\nLOGGER = get")], None),
+    ("b", [*WITHOUT_IMPORTS, WITHOUT_OWNER, (HTTP_ERROR, "")],
+     [*WITHOUT_IMPORTS, WITHOUT_OWNER, (f"import urljoin\n\n{HTTP_ERROR}", "import urljoin\n")]),
+    ("b", [*WITHOUT_IMPORTS, WITHOUT_OWNER, (HTTP_ERROR, ""), (SIGNALS, SIGNALS + GET)],
+     [*WITHOUT_IMPORTS, WITHOUT_OWNER, (HTTP_ERROR, GET)]),
+    ("a", [(CREDENTIALS_IMPORTS, "# Progress.\n")], [(CREDENTIALS_IMPORTS + IMPORT, f"{IMPORT}\n# Progress.\n")]),
+    # Comments, the log line, and what is there already.
+    ("a", [LOOK_FOR_THIS, (AWARD_HELPER_CALL, f"            # Ask.\n{AWARD_HELPER_CALL.rstrip()};  # may raise\n")],
+     [LOOK_FOR_THIS, (KEPT_AWARD, f"            # Ask.\n{KEPT_AWARD.rstrip()};  # may raise\n")]),
+    ("a", [(AWARDED_LOG, "")], None),
+    ("a edited", [(REVOKED_CALL, "")], [], "a edited"),
+    ("a edited", [(IMPORT, "")], [], "a edited"),
+    ("c edited", [(AWARDED_CALL, EARLIER_CALL)], [], "c edited"),
+    ("c edited", [(f"{CHECK}{RETURN}\n\n@", f"{CHECK}\n\n@")], [], "c edited"),
+    ("a edited earlier", [(EARLIER_CALL, f"{TELL}{EARLIER_CALL.rstrip()}  # never raises\n")],
+     [(AWARDED_CALL, f"{TELL}{AWARDED_CALL.rstrip()}  # never raises\n")], "a edited"),
+    # The learner.
+    ("a", [(LOOKUP, LOOKUP.replace(GET_IT, FIRST), 2)],
+     [(LOOKUP_WITH_PROFILE, LOOKUP_WITH_PROFILE.replace(GET_IT, FIRST), 2)]),
+    ("a", [(LOOKUP, LOOKUP_WITH_PROFILE.replace('"', "'"), 2)],
+     [(LOOKUP_WITH_PROFILE, LOOKUP_WITH_PROFILE.replace('"', "'"), 2)]),
+    ("a", [extra_line("from x import get\n    get(student=student).student = 1\n    failed[student] = 2")], None),
+    # What the task keeps.
+    ("a", [(AWARD_HELPER_CALL, KEPT_ANSWER), (AWARDED_LOG, AWARDED_LOG + USED_ANSWER)],
+     [(KEPT_AWARD, KEPT_ANSWER), (AWARDED_CALL, AWARDED_CALL.replace("response", "answer") + USED_ANSWER)]),
+    ("a", [(AWARD_HELPER_CALL, f"            {MANY_LINES}")], [(KEPT_AWARD, f"            response = {MANY_LINES}")]),
+    ("a", [extra_line("print(response=1)")], None),
+    # The helpers: a return of nothing, comments, another variable, one that returns the answer already.
+    *[("a", [(CHECKED, f"{CHECKED}    # Done.\n    {code}  # nothing\n")],
+       [(CHECKED + RETURN, f"{CHECKED}    # Done.\n    return response  # nothing\n")])
+      for code in ("return", "return None", "return (None)")],
+    ("a small", [(f"(1)\n{CHECK}", f"(1)\n    # Or else.\n{CHECK.rstrip()}  # raises\n    # That was it.\n")],
+     [(f"(1)\n{CHECK}{RETURN}", f"(1)\n    # Or else.\n{CHECK.rstrip()}  # raises\n{RETURN}    # That was it.\n")]),
+    ("a small", [(SMALL_HELPER, SMALL_HELPER.replace("response", "answer"))],
+     [(SMALL_HELPER + RETURN, (SMALL_HELPER + RETURN).replace("response", "answer"))]),
+    ("a small", [(SMALL_HELPER, AS_IT_IS)], [(SMALL_HELPER + RETURN, AS_IT_IS)]),
+    # The annotation of a helper, and the import of its class: beside Session, there already, at its place.
+    *[(shape, [("-> None:", f"-> {text}:")], []) for text in ('"None"', "'None'") for shape in ("c", "c plain")],
+    *[(shape, [(SECOND, SECOND.replace(":", " -> None:"))], [(SECOND, SECOND.replace(":", f" -> {text}:"))])
+      for shape, text in (("c", '"Response"'), ("c plain", "Response"))],
+    ("c", [(SESSION, RESPONSE_AND_SESSION)], []),
+    ("c plain", [(DATETIME, f"{DATETIME}\n    {RESPONSE_IMPORT}")],
+     [("-> Response", '-> "Response"'), (f"{RESPONSE_IMPORT}{HTTP_ERROR}", HTTP_ERROR),
+      (DATETIME, f"{DATETIME}\n    {RESPONSE_IMPORT}")]),
+    *[("c plain", [(HTTP_ERROR, line + HTTP_ERROR)], [(RESPONSE_IMPORT + HTTP_ERROR, line + HTTP_ERROR)]) for line in (
+        RESPONSE_IMPORT,
+        "from requests import Response, Session  # noqa: F401\n",
+        "from requests import (\n    Response,\n)\n",
+    )],
+    *[("c plain", [(HTTP_ERROR, imports)], [(RESPONSE_IMPORT + HTTP_ERROR, expected)]) for imports, expected in (
+        (f"{HTTP_ERROR}from rules import a\n", f"{RESPONSE_IMPORT}{HTTP_ERROR}from rules import a\n"),
+        (f"\n# Errors.\n{HTTP_ERROR}", f"{RESPONSE_IMPORT}\n# Errors.\n{HTTP_ERROR}"),
+        ("from aiohttp import HTTPError\n", f"from aiohttp import HTTPError\n{RESPONSE_IMPORT}"),
+        ("from responses import HTTPError\n", f"{RESPONSE_IMPORT}from responses import HTTPError\n"),
+    )],
+    ("c plain", [("\nif TYPE_CHECKING", "\nfrom .utils import a  # noqa: F401\n\nif TYPE_CHECKING")], None),
+    ("c plain", WITHOUT_IMPORTS, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ACCEPTED)
+def test_variants_are_edited(row):
+    shape, changes, differences, *others = row
+    [result] = others or [f"{shape} edited"]
+    edited = tasks(changed(shape, changes))
+    assert edited == changed(result, changes if differences is None else differences)
+    assert tasks(edited) == edited
+
+
+def test_a_helper_may_be_the_last_function():
+    source = replaced(fixture("tasks_a small"), f"{SMALL_HELPER}\n\n", "") + f"\n\n{SMALL_HELPER.rstrip()}"
+    edited = tasks(source)
+    assert edited.endswith(f"\n\n\n{SMALL_HELPER}{RETURN.rstrip()}")
+    assert repaired(edited).count("\n\n\n@shared_task(\n") == 3
+
+
+def test_the_annotation_is_evaluated_where_the_class_is_imported():
+    for shape, expected in (("c plain", Answer), ("c", "Response")):
+        _returned, _answer, module = run_helper(fixture(f"tasks_{shape} edited"), AWARD)
+        assert module[AWARD].__annotations__["return"] == expected
+
+
+# What is said about the helpers: the docstring
+
+
+ARGUMENTS = "    Args:\n        client: A session,\n            opened before.\n\n        user: Who.\n"
+RETURNS = f"    Returns:\n{DESCRIPTION}"
+RAISES = "    Raises:\n        HTTPError: Refused.\n"
+
+
+@pytest.mark.parametrize(
+    ("docstring", "expected"),
+    [
+        (f"\n    Ask.\n\n{ARGUMENTS}    ", f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS}    "),
+        (f"Ask.\n\n{ARGUMENTS}\n{RAISES}    ", f"Ask.\n\n{ARGUMENTS}\n{RETURNS}\n{RAISES}    "),
+        (f"\n    Ask.\n\n{ARGUMENTS.rstrip()}", f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS.rstrip()}"),
+        (f"\n    Ask.\n\n{ARGUMENTS}\n    More.\n    ", f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS}\n    More.\n    "),
+        ("\n    Ask.\n\n    Args:\n      user: Who.\n    ",
+         f"\n    Ask.\n\n    Args:\n      user: Who.\n\n    Returns:\n{DESCRIPTION[2:]}    "),
+        (f"\n    Ask.\n\n{ARGUMENTS}\n    Returns:\n        None\n\n{RAISES}    ",
+         f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS}\n{RAISES}    "),
+        (f"\n    Ask.\n\n    Returns:\n      None\n\n{RAISES}    ",
+         f"\n    Ask.\n\n    Returns:\n{DESCRIPTION[2:]}\n{RAISES}    "),
+        ("\n    Ask.\n\n    Returns:\n        None", f"\n    Ask.\n\n{RETURNS.rstrip()}"),
+        *[(text, text) for text in (
+            f"\n    Ask.\n\n{RETURNS}    ",
+            "\n    Ask.\n\n    No more of it.\n    ",
+            f"\n    Ask.\n\n{RAISES}    ",
+            "\n    Mind the Args:\n        user: Who.\n    ",
+            "Ask, and answer: None.",
+            "Returns: None.",
+            "",
+        )],
+    ],
+)  # fmt: skip
+def test_a_docstring_follows(docstring, expected):
+    head = f"def {AWARD}(client, user, program_uuid):\n"
+    source = changed("a small", [(head, f'{head}    """{docstring}"""\n')])
+    edited = changed("a small edited", [(head, f'{head}    """{expected}"""\n')])
+    assert tasks(source) == edited
+    assert tasks(source.replace("\n", "\r\n")) == edited.replace("\n", "\r\n")
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [
+        "    Returns:\n        bool: Whether it was.\n",
+        "    Returns:\n        None: Nothing.\n",
+        "    Returns:\n        None\n        or so\n",
+        "    Returns:\n        None\n\n        or so\n",
+        "    Returns:\n",
+        "    Returns: None\n",
+        "    Return:\n        None\n",
+        "    :return: None\n",
+        "    :returns: None\n",
+        "    Returns:\n        None\n\n    Returns:\n        None\n",
     ],
 )
-def test_events_that_leave_empty_what_the_emitter_leaves_empty_are_replaced(variant, old, new):
-    source = variant(replaced(fixture("tasks_c"), old, new, 2))
-    assert tasks(source) == tasks(fixture("tasks_c"))
+def test_a_docstring_that_says_something_else_is_refused(returns):
+    source = replaced_in(REVOKE, fixture("tasks_c"), "    Returns:\n        None\n", returns)
+    with pytest.raises(Refusal, match=rf"tasks.py: {REVOKE}\(\): its docstring says that it returns something else"):
+        tasks(source)
 
 
-@pytest.mark.parametrize("variant", [str, with_variables])
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
+# programs/tasks.py: what is refused, by its message
+
+
+def at(place, message):
+    return rf"tasks.py: {place}\(\): .*{message}"
+
+
+OTHER_HELPERS = [
+    # The check, in another form.
+    *[(at(AWARD, "expected one raise_for_status"), old, new) for old, new in (
+        (f"response = client.post(1)\n{CHECK}", "client.post(1).raise_for_status()\n"),
+        (f"\n    response = client.post(1)\n{CHECK}", " client.raise_for_status()\n"),
+        (CHECK, f"{CHECK}    print(1)\n"),
+        (CHECK, f"    if response:\n    {CHECK}"),
+        (CHECK, f"{CHECK}{CHECK}"),
+        (CHECK, f"    response.raise_for_status\n{CHECK}"),
+        (CHECK, "    response.raise_for_status(1)\n"),
+        (CHECK, "    checked = response.raise_for_status()\n"),
+        (CHECK, "    return response.raise_for_status()\n"),
+        (CHECK, "    response.raise_for_status(); return response\n"),
+        (CHECK, "    response.first.raise_for_status()\n"),
+        (CHECK, f"{CHECK}{RETURN}{RETURN}"),
+    )],
+    *[(at(AWARD, "(response|client) is not bound once"), old, new) for old, new in (
+        (CHECK, f"    response = wrap(response)\n{CHECK}"),
+        (CHECK, f"    del response\n{CHECK}"),
+        (CHECK, f"    print(response := 1)\n{CHECK}"),
+        ("response = client", "response = None or client"),
+        ("response = client", "response = answer = client"),
+        ("response = client", "response: object = client"),
+        (CHECK, "    client.raise_for_status()\n"),
+    )],
+    *[(at(AWARD, "returns something else than response, or elsewhere than at its end"), CHECK, new) for new in (
+        f"{CHECK}    return True\n",
+        f"{CHECK}    return client\n",
+        f"{CHECK}    return response.ok\n",
+        f"    if not response:\n        return False\n{CHECK}",
+        f"    if not response:\n        return\n{CHECK}",
+        f"    if not response:\n        return response\n{CHECK}{RETURN}",
+    )],
+    (at(AWARD, "no requests-style call"), CHECK, ""),
+    (at(AWARD, "is decorated"), "def ", "@quiet\ndef "),
+]  # fmt: skip
+
+REFUSED = [
+    # Functions and calls that are not there, or not as they should be.
+    (at(f"{AWARD}s", "found 0"), "a", [(f"def {AWARD}s(", "def award_programs(")]),
+    (at(f"{REVOKE}s", "found 0"), "a", [(f"def {REVOKE}s(", "def revoke(")]),
+    (at(AWARD, "found 0"), "a", [(f"def {AWARD}(", "def award(")]),
+    (at(AWARD, "no requests-style call"), "o1", []),
+    *[(at(f"{AWARD}s", message), "a", [(AWARD_HELPER_CALL, new)]) for message, new in (
+        ("expected one call of .* found 2", AWARD_HELPER_CALL * 2),
+        ("expected one call of .* found 2", KEPT_AWARD + AWARD_HELPER_CALL),
+        ("expected one call of .* found 1", f"{AWARD_HELPER_CALL}            done = {AWARD}\n"),
+        ("expected one call of .* found 0", "            pass\n"),
+        ("the variable of the loop", AWARD_HELPER_CALL.replace("program_uuid", "uuid")),
+        *[(r"expected one call of .* found 0", f"            {form.format(AWARD_HELPER_CALL.strip())}\n") for form in (
+            "done = also = {}",
+            "done, = {}",
+            "done: bool = {}",
+            "done += {}",
+            "self.done = {}",
+            "done[0] = {}",
+            "done = not {}",
+            "done = {}.ok",
+            "done = {}; print(done)",
+            "print(done := {})",
+            "{}.close()",
+            "{}(1)",
+            "self.{}",
+            "if {}: pass",
+        )],
+        *[(f"{variable}, .* is bound elsewhere too", f"            {variable} = {AWARD_HELPER_CALL.strip()}\n")
+          for variable in ("program_uuid", "failed", "student")],
+    )],
+    (at(f"{AWARD}s", "found 0"), "a",
+     [("for program_uuid in sorted(completed(student)):", "while program_uuid := next(completed):")]),
+    (at(f"{AWARD}s", "the variable of the loop"), "a",
+     [("for program_uuid in sorted(completed(student)):", "for program_uuid, _ in []:")]),
+    # The emitter, the signals and the imports.
+    (at(f"{AWARD}s", "another way"), "a",
+     [(AWARDED_LOG, f"{AWARDED_LOG}            emit_program_certificate_awarded(student, 1)\n")]),
+    *[(at(f"{AWARD}s", r"calls the emitter in another way than .*\(student, program_uuid, response\)$"), "a edited",
+       [("awarded(student, program_uuid, response)", f"awarded({arguments})")]) for arguments in (
+        "student",
+        "user, program_uuid",
+        "student, program_uuid, answer",
+        "student, program_uuid, time=NOW",
+        "student, program_uuid, response=response",
+        "student, program_uuid, response, time=NOW",
+    )],
+    (at(f"{AWARD}s", "elsewhere than right after"), "a",
+     [(AWARDED_LOG, f"            if 1:\n    {EARLIER_CALL}{AWARDED_LOG}")]),
+    (at(f"{AWARD}s", "elsewhere than right after"), "b edited else", [(AWARDED_LOG, AWARDED_LOG + AWARDED_CALL)]),
+    *[(at(f"{AWARD}s", "sent in a way"), shape, [(SEND, new)]) for shape in ("b", "b else") for new in (
+        SEND.replace("PROGRAM", "if True: PROGRAM"),
+        f"{SEND}                time=NOW,\n",
+        f"            now = 1\n{SEND}",
+    )],
+    (at(f"{AWARD}s", "sent in a way"), "a",
+     [(HTTP_ERROR, f"{HTTP_ERROR}from x import PROGRAM_CERTIFICATE_AWARDED as AWARDED\n")]),
+    (at(f"{REVOKE}s", "sent in a way"), "b else",
+     [("        else:\n            LOGGER.info(f\"Revoked", "        finally:\n            LOGGER.info(f\"Revoked")]),
+    ("tasks.py: imports: .* another way", "a",
+     [("LOGGER = get", "from .events import emit_program_certificate_awarded\nLOGGER = get")]),
+    ("tasks.py: imports: no first-party import at the top", "a", [("from typing", "PATH = 1\nfrom typing")]),
+    # Events that carry more than the emitter sends.
+    *[(at(f"{AWARD}s", "sent (inline is not|in a way)"), shape, [(old, new, 2)])
+      for shape in ("c", "c variables", "c else") for old, new in (
         ('uuid="",', "uuid=credential.uuid,"),
         ('url="",', 'url="https://example.com",'),
         ('url="",', 'url="", certificate_available_date=now,'),
@@ -359,176 +713,21 @@ def test_events_that_leave_empty_what_the_emitter_leaves_empty_are_replaced(vari
         ('title=""', "title=program.title"),
         ('program_type=""', 'program_type="MicroMasters"'),
         ('uuid=program_uuid, title="", program_type=""', 'program_uuid, "A title", "MicroMasters"'),
-        ('program=ProgramData(uuid=program_uuid, title="", program_type="")', "program=describe(program_uuid)"),
+        (f"program={BARE}", "program=describe(program_uuid)"),
         ("ProgramCertificateData(\n", "ProgramCertificateDataWithTitle(\n"),
-    ],
-)
-def test_events_that_carry_more_than_the_emitter_sends_are_refused(variant, old, new):
-    source = fixture("tasks_c")
-    start = source.index("PROGRAM_CERTIFICATE_REVOKED.send_event(")
-    source = variant(source[:start] + replaced(source[start:], old, new))
-    with pytest.raises(Refusal, match=r"revoke_program_certificates\(\): .* sent (inline is not|in a way)"):
-        tasks(source)
-
-
-def test_a_title_in_a_variable_of_the_event_is_refused():
-    program = 'ProgramData(uuid=program_uuid, title="", program_type="")'
-    source = with_variables(fixture("tasks_c")).replace(f"program={program}", "program=program")
-    source = replaced(
-        source, "            certificate =", f"            program = {program}\n            certificate =", 2
-    )
-    assert tasks(source) == tasks(fixture("tasks_c"))
-    with pytest.raises(Refusal, match="the event sent inline is not known to be without title"):
-        tasks(source.replace('title=""', 'title="A title"'))
-
-
-def test_a_variable_used_elsewhere_too_is_refused():
-    source = replaced(
-        fixture("tasks_b"),
-        "            PROGRAM_CERTIFICATE_AWARDED.send_event(\n",
-        "            pii = UserPersonalData(username='', email='', name='')\n"
-        "            PROGRAM_CERTIFICATE_AWARDED.send_event(\n",
-    )
-    assert "pii = " not in tasks(source)
-    source = replaced(source, "    failed = []\n    client", "    failed = []\n    pii = 1\n    client")
-    with pytest.raises(Refusal, match=r"award_program_certificates\(\): pii is used elsewhere"):
-        tasks(source)
-
-
-def test_imports_that_something_else_uses_stay():
-    source = replaced(fixture("tasks_b"), "User = get_user_model()\n", "User = get_user_model()\nKIND = UserData\n")
-    source = replaced(source, "__name__)\n", '__name__)\n__all__ = ["ProgramData"]\n')
-    edited = tasks(source)
-    assert "from openedx_events.learning.data import ProgramData, UserData\n" in edited
-    assert "openedx_events.learning.signals" not in edited
-    assert_clean(edited)
-
-    source = replaced(fixture("tasks_c"), "User = get_user_model()\n", "User = get_user_model()\nKIND = UserData\n")
-    edited = tasks(source)
-    assert "from openedx_events.learning.data import (\n    UserData,\n)\n" in edited
-    assert_clean(edited)
-
-
-def test_imports_that_were_unused_before_stay():
-    source = replaced(fixture("tasks_b"), "UserData, UserPersonalData\n", "UserData, UserPersonalData, XBlockData\n")
-    assert "from openedx_events.learning.data import XBlockData\n" in tasks(source)
-
-
-def test_imports_named_like_a_keyword_of_the_event_stay():
-    source = replaced(fixture("tasks_b"), "LOGGER = get", "from somewhere import status  # noqa: F401\nLOGGER = get")
-    assert "from somewhere import status" in tasks(source)
-
-
-def test_the_blank_line_between_two_groups_of_imports_stays():
-    source = fixture("tasks_b")
-    for line in source.splitlines(keepends=True):
-        if line.startswith(("from celery", "from django", "from edx_django", "from requests")):
-            source = replaced(source, line, "")
-    # The whole group of third-party imports goes.
-    assert "import urljoin\n\nfrom openedx.core" in tasks(source)
-
-    # The first ones of the group go.
-    last = "import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED\n"
-    source = replaced(source, last, f"{last}from requests import get\n")
-    assert "import urljoin\n\nfrom requests import get\n\nfrom openedx.core" in tasks(source)
-
-
-def test_comments_stay_where_they_are():
-    source = replaced(fixture("tasks_a"), AWARDED_LOG, f"            # Operators look for this.\n{AWARDED_LOG}")
-    source = replaced(source, AWARD_HELPER_CALL, f"            # Ask.\n{AWARD_HELPER_CALL.rstrip()};  # may raise\n")
-    edited = tasks(source)
-    assert f"            # Ask.\n{KEPT_AWARD.rstrip()};  # may raise\n            # Operators" in edited
-    assert replaced(edited, ";  # may raise\n", "\n") == tasks(replaced(source, ";  # may raise\n", "\n"))
-
-    annotation = "            # .. event_implemented_name: PROGRAM_CERTIFICATE_AWARDED\n"
-    comment = "\n            # Tell the others.\n"
-    source = replaced(fixture("tasks_b"), annotation, f"{comment}{annotation}            #     with a second line\n")
-    assert f"{AWARDED_LOG}{comment}{AWARDED_CALL}        except" in tasks(source)
-
-
-def test_without_a_success_log_the_call_follows_the_helper():
-    source = replaced(fixture("tasks_a"), AWARDED_LOG, "")
-    assert f"{KEPT_AWARD}{AWARDED_CALL}" in tasks(source)
-
-
-def test_the_import_comes_first_among_greater_ones():
-    source = fixture("tasks_a")
-    start = source.index("from openedx.core.djangoapps.credentials.api")
-    end = source.index("from openedx.core.djangoapps.programs.utils")
-    source = source[:start] + "# Progress.\n" + source[end:]
-    edited = tasks(source)
-    assert f"import HTTPError\n\n{IMPORT}\n# Progress.\nfrom openedx.core.djangoapps.programs.utils" in edited
-
-
-def test_only_the_missing_call_is_added():
-    edited = tasks(fixture("tasks_a"))
-    assert tasks(replaced(edited, REVOKED_CALL, "")) == edited
-    assert tasks(replaced(edited, IMPORT, "")) == edited
-
-
-@pytest.mark.parametrize(
-    ("shape", "old", "new", "message"),
-    [
-        ("a", "def award_program_certificates(", "def award_programs(", r"award_program_certificates\(\): .* found 0"),
-        ("a", "def revoke_program_certificates(", "def revoke(", r"revoke_program_certificates\(\): .* found 0"),
-        ("a", "def award_program_certificate(", "def award(", r"award_program_certificate\(\): .* found 0"),
-        ("a", AWARD_HELPER_CALL, AWARD_HELPER_CALL * 2, "expected one call of .* found 2"),
-        ("a", AWARD_HELPER_CALL, KEPT_AWARD + AWARD_HELPER_CALL, "expected one call of .* found 2"),
-        ("a", AWARD_HELPER_CALL, f"{AWARD_HELPER_CALL}            done = award_program_certificate\n", "found 1"),
-        ("a", "award_program_certificate(client, student, program_uuid)\n", "pass\n", "expected one call .* found 0"),
-        ("a", "(client, student, program_uuid)\n", "(client, student, uuid)\n", "the variable of the loop"),
-        ("a", "for program_uuid in sorted(completed(student)):", "while program_uuid := next(completed):", "found 0"),
-        ("a", "for program_uuid in sorted(completed(student)):", "for program_uuid, _ in []:", "variable of the loop"),
-        ("a", AWARDED_LOG, f"{AWARDED_LOG}            emit_program_certificate_awarded(student, 1)\n", "another way"),
-        ("a", AWARDED_LOG, f"            if 1:\n    {EARLIER_AWARDED_CALL}{AWARDED_LOG}", "elsewhere than right after"),
-        ("b", "            PROGRAM_CERTIFICATE_AWARDED.send_event(\n",
-         "            if True: PROGRAM_CERTIFICATE_AWARDED.send_event(\n", "sent in a way"),
-        ("b", '            PROGRAM_CERTIFICATE_AWARDED.send_event(\n',
-         '            PROGRAM_CERTIFICATE_AWARDED.send_event(\n                time=NOW,\n', "sent in a way"),
-        ("b", "            PROGRAM_CERTIFICATE_AWARDED.send_event(\n",
-         "            now = 1\n            PROGRAM_CERTIFICATE_AWARDED.send_event(\n", "sent in a way"),
-        ("a", "from requests.exceptions import HTTPError\n", "from requests.exceptions import HTTPError\n"
-         "from x import PROGRAM_CERTIFICATE_AWARDED as AWARDED\n", "sent in a way"),
-        ("a", "LOGGER = get", "from .events import emit_program_certificate_awarded\nLOGGER = get", "another way"),
-        ("a", "from typing", "PATH = 1\nfrom typing", "no first-party import at the top"),
-    ],
-)  # fmt: skip
-def test_other_shapes_of_the_tasks_are_refused(shape, old, new, message):
-    text = fixture(f"tasks_{shape}")
-    assert old in text
-    with pytest.raises(Refusal, match=message):
-        tasks(text.replace(old, new, 1))
-
-
-def test_a_learner_who_is_filtered_for_is_found():
-    lookup = "student = User.objects.get(username=username)"
-    source = replaced(fixture("tasks_a"), lookup, "student = User.objects.filter(username=username).first()", 2)
-    assert changed_lines(source, tasks(source)) == (ADDED_TO_A, REMOVED_FROM_A)
-
-
-def test_a_learner_who_is_looked_up_in_another_way_is_refused():
-    lookup = "student = User.objects.get(username=username)"
-    source = replaced(fixture("tasks_a"), lookup, "student = find(username)", 2)
-    with pytest.raises(Refusal, match=r"award_program_certificates\(\): cannot tell which variable holds the learner"):
-        tasks(source)
-    source = replaced(fixture("tasks_a"), "    failed = []\n    client", "    failed = []\n    student = 1\n    client")
-    with pytest.raises(Refusal, match="cannot tell which variable holds the learner"):
-        tasks(source)
-
-
-def test_a_learner_who_is_looked_up_in_a_nested_function_is_refused():
-    lookup = "        student = User.objects.get(username=username)\n"
-    nested = (
-        "        def find():\n            learner = User.objects.get(username=username)\n            return learner\n\n"
-        "        student = find()\n"
-    )
-    with pytest.raises(Refusal, match=r"award_program_certificates\(\): cannot tell which variable holds the learner"):
-        tasks(replaced(fixture("tasks_a"), lookup, nested, 2))
-
-
-@pytest.mark.parametrize(
-    "rebinding",
-    [
+    )],
+    (at(f"{AWARD}s", "the event sent inline is not known to be without title"), "c variables",
+     [*IN_A_VARIABLE, ('title=""', 'title="A title"', 2)]),
+    (at(f"{AWARD}s", "pii is used elsewhere"), "b",
+     [(SEND, PII), extra_line("pii = 1")]),
+    # The learner.
+    *[(at(f"{AWARD}s", "cannot tell which variable holds the learner"), "a", [(LOOKUP, new, 2)]) for new in (
+        "        student = find(username)\n",
+        "        def find():\n            learner = User.objects.get(username=username)\n"
+        "            return learner\n\n        student = find()\n",
+    )],
+    *[(at(f"{AWARD}s", "cannot tell which variable holds the learner"), "a", [extra_line(line)]) for line in (
+        "student = 1",
         "for student in failed: pass",
         "for _, (student, *_) in failed: pass",
         "with open(username) as student: pass",
@@ -548,150 +747,17 @@ def test_a_learner_who_is_looked_up_in_a_nested_function_is_refused():
         "match username:\n        case [student, *_]: pass",
         "match username:\n        case {'id': 1, **student}: pass",
         "def rebind():\n        nonlocal student\n        student = 1",
-    ],
-)
-def test_a_learner_variable_that_is_bound_again_is_refused(rebinding):
-    lines = f"    failed = []\n    {rebinding}\n    client"
-    source = replaced(fixture("tasks_a"), "    failed = []\n    client", lines)
-    compile(source, "variant.py", "exec")
-    with pytest.raises(Refusal, match=r"award_program_certificates\(\): cannot tell which variable holds the learner"):
-        tasks(source)
-
-
-def test_what_is_only_named_like_the_learner_variable_is_no_obstacle():
-    lines = (
-        "    failed = []\n    from common.student.models import get\n    get(student=student).student = 1\n"
-        "    failed[student] = 2\n    client"
-    )
-    source = replaced(fixture("tasks_a"), "    failed = []\n    client", lines)
-    assert changed_lines(source, tasks(source)) == (ADDED_TO_A, REMOVED_FROM_A)
-
-
-def test_a_slumber_client_is_refused():
-    with pytest.raises(Refusal, match=r"award_program_certificate\(\): no requests-style call"):
-        tasks(fixture("tasks_o1"))
-
-
-# The earlier version of the change
-
-
-def earlier_version(shape):
-    """Return a shape as the change's first version left it: the helpers return nothing, the emitter takes two."""
-    text = tasks(fixture(f"tasks_{shape}"))
-    text = replaced(text, ", response)\n", ")\n", 2)
-    text = replaced(text, " response = award_program_certificate(", " award_program_certificate(")
-    text = replaced(text, " response = revoke_program_certificate(", " revoke_program_certificate(")
-    text = replaced(text, RETURN, "", 2).replace(DESCRIPTION, NONE)
-    return text.replace(RESPONSE_IMPORT, "").replace("-> Response:", "-> None:")
-
-
-@pytest.mark.parametrize("newline", NEWLINES)
-@pytest.mark.parametrize("shape", TASK_SHAPES)
-def test_the_earlier_version_is_brought_up_to_date(shape, newline):
-    source = earlier_version(shape).replace("\n", newline)
-    assert tasks(source) == tasks(fixture(f"tasks_{shape}")).replace("\n", newline)
-
-
-def test_the_earlier_version_is_what_it_was():
-    added, removed = changed_lines(fixture("tasks_a"), earlier_version("a"))
-    assert added == [IMPORT, EARLIER_AWARDED_CALL, EARLIER_AWARDED_CALL.replace("awarded", "revoked")]
-    assert removed == []
-
-
-def test_only_what_is_of_the_earlier_version_is_brought_up_to_date():
-    edited = tasks(fixture("tasks_c"))
-    assert tasks(replaced(edited, AWARDED_CALL, EARLIER_AWARDED_CALL)) == edited
-    assert tasks(replaced_in("revoke_program_certificate", edited, RETURN, "")) == edited
-    assert tasks(replaced_in("revoke_program_certificates", edited, ", response)", ")")) == edited
-
-
-def test_comments_at_a_call_of_the_earlier_version_stay():
-    comments = f"            # Tell the others.\n{EARLIER_AWARDED_CALL.rstrip()}  # never raises\n"
-    source = replaced(earlier_version("a"), EARLIER_AWARDED_CALL, comments)
-    expected = f"            # Tell the others.\n{AWARDED_CALL.rstrip()}  # never raises\n"
-    assert tasks(source) == replaced(tasks(fixture("tasks_a")), AWARDED_CALL, expected)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "student",
-        "user, program_uuid",
-        "student, program_uuid, answer",
-        "student, program_uuid, time=NOW",
-        "student, program_uuid, response=response",
-        "student, program_uuid, response, time=NOW",
-    ],
-)
-def test_a_call_of_the_emitter_with_other_arguments_is_refused(arguments):
-    source = replaced(tasks(fixture("tasks_a")), "awarded(student, program_uuid, response)", f"awarded({arguments})")
-    message = (
-        r"award_program_certificates\(\): calls the emitter in another way than .*\(student, program_uuid, response\)$"
-    )
-    with pytest.raises(Refusal, match=message):
-        tasks(source)
-
-
-# What the task keeps
-
-
-def test_a_variable_that_keeps_the_answer_already_is_used():
-    kept = f"            answer = {AWARD_HELPER_CALL.strip()}  # kept\n"
-    use = "            LOGGER.debug(answer)\n"
-    source = replaced(fixture("tasks_a"), AWARD_HELPER_CALL, kept)
-    source = replaced(source, AWARDED_LOG, AWARDED_LOG + use)
-    edited = tasks(source)
-    assert (
-        f"{kept}{AWARDED_LOG}            emit_program_certificate_awarded(student, program_uuid, answer)\n{use}"
-        in edited
-    )
-    assert tasks(edited) == edited
-    assert ("awarded", True, "p1", True) in run_task(edited, *SUCCESSES[0][:2])
-
-
-@pytest.mark.parametrize("variable", ["program_uuid", "failed", "student"])
-def test_a_variable_that_keeps_something_else_too_is_refused(variable):
-    source = replaced(fixture("tasks_a"), AWARD_HELPER_CALL, f"            {variable} = {AWARD_HELPER_CALL.strip()}\n")
-    with pytest.raises(Refusal, match=rf"award_program_certificates\(\): {variable}, .* is bound elsewhere too"):
-        tasks(source)
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "done = also = {}",
-        "done, = {}",
-        "done: bool = {}",
-        "done += {}",
-        "self.done = {}",
-        "done[0] = {}",
-        "done = not {}",
-        "done = {}.ok",
-        "done = {}; print(done)",
-        "print(done := {})",
-        "{}.close()",
-        "{}(1)",
-        "self.{}",
-        "if {}: pass",
-    ],
-)
-def test_another_form_of_the_call_is_refused(statement):
-    call = f"            {statement.format(AWARD_HELPER_CALL.strip())}\n"
-    source = replaced(fixture("tasks_a"), AWARD_HELPER_CALL, call)
-    compile(source, "variant.py", "exec")
-    with pytest.raises(Refusal, match=r"award_program_certificates\(\): expected one call of .* found 0"):
-        tasks(source)
-
-
-def test_a_call_over_several_lines_keeps_them():
-    lines = "award_program_certificate(  # ask\n                client, student, program_uuid\n            )\n"
-    edited = tasks(replaced(fixture("tasks_a"), AWARD_HELPER_CALL, f"            {lines}"))
-    assert edited == replaced(tasks(fixture("tasks_a")), KEPT_AWARD, f"            response = {lines}")
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
+    )],
+    *[(at(f"{AWARD}s", "looked up in another way than by User.objects"), "a",
+       [("student = User.objects.get", f"student = {users}.get", 2)]) for users in (
+        "find_users()",
+        "User.objects.using('replica')",
+        "User.objects.select_related('preferences')",
+        "User.objects.select_related('profile', 'preferences')",
+        "User.objects.filter(is_active=True)",
+    )],
+    # A variable named like the answer's.
+    *[(at(f"{AWARD}s", "response is used already"), "a", [extra_line(line)]) for line in (
         "response = 1",
         "print(response)",
         "print(f'{response}')",
@@ -702,271 +768,146 @@ def test_a_call_over_several_lines_keeps_them():
         "def find():\n        return response",
         "def find(response): pass",
         "try: pass\n    except OSError as response: pass",
-    ],
-)
-def test_a_task_that_uses_the_variable_already_is_refused(line):
-    source = replaced_in("revoke_program_certificates", fixture("tasks_a"), "    failed = []\n", f"    {line}\n")
+    )],
+    # The helpers and their annotations.
+    *[(message, "a small", [(SMALL_HELPER, replaced(SMALL_HELPER, old, new))]) for message, old, new in OTHER_HELPERS],
+    (at(REVOKE, "is decorated"), "a", [(f"def {REVOKE}(", f"@quiet\ndef {REVOKE}(")]),
+    *[(at(AWARD, "is annotated to return something else than None"), "c", [("-> None:", new)]) for new in (
+        "-> bool:",
+        "-> 'Response':",
+        "-> Response | None:",
+    )],
+    *[(f"tasks.py: imports: {message}", "c plain", [change]) for message, *change in (
+        ("Response is bound in another way", "LOGGER = get", "Response = 1\nLOGGER = get"),
+        ("Response is bound in another way", "LOGGER = get", "class Response: pass\nLOGGER = get"),
+        ("Response is bound in another way", "LOGGER = get", "def f(Response): pass\nLOGGER = get"),
+        ("Response is bound in another way", "LOGGER = get", f"{RESPONSE_IMPORT}Response = 1\nLOGGER = get"),
+        ("Response is bound in another way", "    from datetime", "    from x import Response\n    from datetime"),
+        ("Response is bound in another way", HTTP_ERROR, f"from requests.models import Response\n{HTTP_ERROR}"),
+        ("Response is bound in another way", HTTP_ERROR, f"from x import Y as Response\n{HTTP_ERROR}"),
+        ("requests is imported from in another way", HTTP_ERROR, f"from requests import Session\n{HTTP_ERROR}"),
+        ("requests is imported from in another way", HTTP_ERROR, f"from requests import *\n{HTTP_ERROR}"),
+        ("requests is imported from in another way", HTTP_ERROR, f"from requests import Response as R\n{HTTP_ERROR}"),
+        ("no third-party import at the top", "from celery import", "X = 1\nfrom celery import"),
+    )],
+    ("tasks.py: imports: Response is bound in another way", "c", [("LOGGER = get", "Response = 1\nLOGGER = get")]),
+    *[("tasks.py: imports: requests is imported from in another way", "c", [("import Session\n", f"import {names}\n")])
+      for names in ("Session, get", "Session as S", "(Session)")],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "shape", "changes"), REFUSED)
+def test_other_shapes_of_the_tasks_are_refused(message, shape, changes):
+    source = changed(shape, changes)
     compile(source, "variant.py", "exec")
-    with pytest.raises(Refusal, match=r"tasks.py: revoke_program_certificates\(\): response is used already"):
+    with pytest.raises(Refusal, match=message):
         tasks(source)
 
 
-def test_what_is_only_named_like_the_variable_is_no_obstacle():
+# programs/tasks.py: the repair's task
+
+OPTIONS = (
+    "@shared_task(\n    bind=True,\n    ignore_result=True,\n    autoretry_for=(Exception,),\n    max_retries=10,\n"
+)
+RETRIES = "    retry_backoff=30,\n    retry_backoff_max=600,\n"
+LATE = "    acks_late=True,\n    reject_on_worker_lost=True,\n)\n"
+OWNER = "@set_code_owner_attribute\n"
+ENABLED = "    from openedx.core.djangoapps.credentials.api import is_credentials_enabled\n"
+REPAIR = "republish_program_certificates"
+ONE_LINE = "@shared_task(bind=True, ignore_result=True)\n"
+NEIGHBOUR = f"@set_code_owner_attribute\ndef {REVOKE}s("
+
+
+def repair(decorators, imports=""):
+    """Return the task as it is in this repository, with other decorators and more imports."""
+    text = OWN_TASKS.read_text()
+    text = text[text.index(f"def {REPAIR}(") :].partition("\n\n\n")[0].rstrip("\n") + "\n"
+    return decorators + replaced(text, f"    from {PROGRAMS}.republish", f"{imports}    from {PROGRAMS}.republish")
+
+
+REPAIR_TASKS = {
+    "a": (f"{OPTIONS}{LATE}{OWNER}", ""),
+    "b": (f"{OPTIONS}{LATE}{OWNER}", ""),
+    "c": (f"{OPTIONS}{LATE}", ""),
+    "o2": (f"{OPTIONS}{RETRIES}{LATE}{OWNER}", ENABLED),
+}
+
+
+@pytest.mark.parametrize(("shape", "expected"), REPAIR_TASKS.items())
+def test_the_repair_is_appended(shape, expected):
+    source = fixture(f"tasks_{shape}")
+    edited = repaired(source)
+    assert edited == f"{source}\n\n{repair(*expected)}"
+    assert repaired(edited) == edited
+    assert repaired(source.replace("\n", "\r\n")) == edited.replace("\n", "\r\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "decorator"),
+    [
+        # On one line as long as that is short enough, in whatever order, without what is given already.
+        (
+            ONE_LINE,
+            "@shared_task(**OPTIONS)\n",
+            "@shared_task(**OPTIONS, acks_late=True, reject_on_worker_lost=True)\n",
+        ),
+        (
+            ONE_LINE,
+            "@shared_task(autoretry_for=(OSError,), acks_late=False, bind=True)\n",
+            "@shared_task(autoretry_for=(OSError,), bind=True, acks_late=True, reject_on_worker_lost=True)\n",
+        ),
+        (
+            ONE_LINE,
+            "@shared_task(\n    bind=True, autoretry_for=(OSError,)\n)\n",
+            f"@shared_task(\n    bind=True,\n    autoretry_for=(OSError,),\n{LATE}",
+        ),
+    ],
+)
+def test_the_repair_is_decorated_as_its_neighbour(old, new, decorator):
+    source = replaced(fixture("tasks_o2"), old, new, 2)
+    assert repaired(source) == f"{source}\n\n{repair(decorator + OWNER, ENABLED)}"
+
+
+def test_another_version_of_the_repair_is_replaced_where_it_is():
     source = fixture("tasks_a")
-    assert "exc.response.status_code" in source
-    source = replaced(source, "    failed = []\n    client", "    failed = []\n    print(response=1)\n    client")
-    assert changed_lines(source, tasks(source)) == (ADDED_TO_A, REMOVED_FROM_A)
-
-
-# The helpers
-
-
-SMALL_HELPER = "def {}(client, user, program_uuid):\n    response = client.post(1)\n" + CHECK
-
-
-def with_helper(helper, code):
-    """Give shape A a helper with that code."""
-    head, _def, tail = fixture("tasks_a").partition(f"def {helper}(")
-    _old, _gap, rest = tail.partition("\n\n\n")
-    return f"{head}{code}\n\n{rest}"
-
-
-@pytest.mark.parametrize("helper", HELPERS)
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (CHECK, "", "no requests-style call"),
-        (f"response = client.post(1)\n{CHECK}", "client.post(1).raise_for_status()\n", "expected one raise_for_status"),
-        (f"\n    response = client.post(1)\n{CHECK}", " client.raise_for_status()\n", "expected one raise_for_status"),
-        (CHECK, f"{CHECK}    print(1)\n", "expected one raise_for_status"),
-        (CHECK, f"    if response:\n    {CHECK}", "expected one raise_for_status"),
-        (CHECK, f"{CHECK}{CHECK}", "expected one raise_for_status"),
-        (CHECK, f"    response.raise_for_status\n{CHECK}", "expected one raise_for_status"),
-        (CHECK, "    response.raise_for_status(1)\n", "expected one raise_for_status"),
-        (CHECK, "    checked = response.raise_for_status()\n", "expected one raise_for_status"),
-        (CHECK, "    return response.raise_for_status()\n", "expected one raise_for_status"),
-        (CHECK, "    response.raise_for_status(); return response\n", "expected one raise_for_status"),
-        (CHECK, "    response.first.raise_for_status()\n", "expected one raise_for_status"),
-        (CHECK, f"{CHECK}{RETURN}{RETURN}", "expected one raise_for_status"),
-        (CHECK, f"    response = wrap(response)\n{CHECK}", "response is not bound once"),
-        (CHECK, f"    del response\n{CHECK}", "response is not bound once"),
-        (CHECK, f"    print(response := 1)\n{CHECK}", "response is not bound once"),
-        ("response = client", "response = None or client", "response is not bound once"),
-        ("response = client", "response = answer = client", "response is not bound once"),
-        ("response = client", "response: object = client", "response is not bound once"),
-        (CHECK, "    client.raise_for_status()\n", "client is not bound once"),
-        (CHECK, f"{CHECK}    return True\n", "returns something else than response"),
-        (CHECK, f"{CHECK}    return client\n", "returns something else than response"),
-        (CHECK, f"{CHECK}    return response.ok\n", "returns something else than response"),
-        (CHECK, f"    if not response:\n        return False\n{CHECK}", "returns something else than response"),
-        (CHECK, f"    if not response:\n        return\n{CHECK}", "elsewhere than at its end"),
-        (CHECK, f"    if not response:\n        return response\n{CHECK}{RETURN}", "elsewhere than at its end"),
-        ("def ", "@quiet\ndef ", "is decorated"),
-    ],
-)  # fmt: skip
-def test_other_helpers_are_refused(helper, old, new, message):
-    code = SMALL_HELPER.format(helper)
-    assert RETURN in tasks(with_helper(helper, code))
-    source = with_helper(helper, replaced(code, old, new))
-    compile(source, "variant.py", "exec")
-    with pytest.raises(Refusal, match=rf"tasks.py: {helper}\(\): .*{message}"):
-        tasks(source)
-
-
-@pytest.mark.parametrize("code", ["return", "return None", "return (None)"])
-def test_a_return_of_nothing_becomes_one_of_the_answer(code):
-    ending = f"{CHECK}    # Done.\n    {code}  # nothing\n"
-    source = replaced_in("award_program_certificate", fixture("tasks_a"), CHECK, ending)
-    edited = tasks(source)
-    expected = ending.replace(code, "return response")
-    assert edited == replaced_in("award_program_certificate", tasks(fixture("tasks_a")), CHECK + RETURN, expected)
-    returned, answer, _module = run_helper(edited, "award_program_certificate")
-    assert returned is answer
-
-
-def test_comments_around_the_check_stay():
-    ending = f"    # Or else.\n{CHECK.rstrip()}  # raises\n    # That was it.\n"
-    source = replaced_in("award_program_certificate", fixture("tasks_a"), CHECK, ending)
-    assert f"    # Or else.\n{CHECK.rstrip()}  # raises\n{RETURN}    # That was it.\n" in tasks(source)
-
-
-def test_a_helper_may_be_the_last_function_and_call_the_response_otherwise():
-    helper = SMALL_HELPER.format(HELPERS[0]).replace("response", "answer").rstrip("\n")
-    source = f"{with_helper(HELPERS[0], '')}\n\n{helper}"
-    assert tasks(source).endswith(f"\n\n\n{helper}\n    return answer")
-
-
-def test_a_helper_that_returns_the_answer_stays_as_it_is():
-    docstring = '    """\n    Ask.\n\n    Returns:\n        The answer.\n    """\n'
-    helper = SMALL_HELPER.format(HELPERS[0]).replace("):\n", f') -> "Answer":\n{docstring}') + RETURN
-    assert helper in tasks(with_helper(HELPERS[0], helper))
-
-
-# What is said about the helpers: the annotation
-
-
-@pytest.mark.parametrize("newline", NEWLINES)
-@pytest.mark.parametrize("annotation", ["None", '"None"', "'None'"])
-def test_an_annotation_follows(annotation, newline):
-    source = replaced(fixture("tasks_c"), "-> None:", f"-> {annotation}:").replace("\n", newline)
-    edited = tasks(source)
-    imports = RESPONSE_IMPORT + HTTP_ERROR
-    assert f"{imports}\nfrom openedx".replace("\n", newline) in edited
-    assert "def award_program_certificate(client, user, program_uuid) -> Response:" in edited
-    assert "def revoke_program_certificate(client, username, program_uuid):" in edited
-    _returned, _answer, module = run_helper(edited, "award_program_certificate")
-    assert module["award_program_certificate"].__annotations__ == {"return": Answer}
-
-
-def test_two_annotations_need_one_import():
-    source = replaced(fixture("tasks_c"), "username, program_uuid):\n", "username, program_uuid) -> None:\n")
-    edited = tasks(source)
-    assert edited.count(RESPONSE_IMPORT) == 1
-    assert edited.count("-> Response:") == 2
-    assert_clean(edited)
-    assert tasks(edited) == edited
-
-
-def test_without_an_annotation_none_is_added():
-    edited = tasks(fixture("tasks_b"))
-    assert "-> Response" not in edited
-    assert RESPONSE_IMPORT not in edited
-
-
-@pytest.mark.parametrize(
-    "imported",
-    [
-        RESPONSE_IMPORT,
-        "from requests import Response, Session  # noqa: F401\n",
-        "from requests import (\n    Response,\n)\n",
-    ],
-)
-def test_an_import_of_the_class_is_used(imported):
-    source = replaced(fixture("tasks_c"), "from requests.exc", f"{imported}from requests.exc")
-    edited = tasks(source)
-    assert edited.count("import Response") + edited.count("    Response,\n") == 1
-    assert imported in edited
-    assert_clean(edited)
-
-
-@pytest.mark.parametrize(
-    ("imports", "expected"),
-    [
-        (f"{HTTP_ERROR}from rules import a\n", f"{RESPONSE_IMPORT}{HTTP_ERROR}from rules import a\n"),
-        (f"\n# Errors.\n{HTTP_ERROR}", f"{RESPONSE_IMPORT}\n# Errors.\n{HTTP_ERROR}"),
-        ("from aiohttp import HTTPError\n", f"from aiohttp import HTTPError\n{RESPONSE_IMPORT}"),
-        ("from responses import HTTPError\n", f"{RESPONSE_IMPORT}from responses import HTTPError\n"),
-    ],
-)
-def test_the_import_of_the_class_comes_at_its_place(imports, expected):
-    source = fixture("tasks_c")
-    assert tasks(replaced(source, HTTP_ERROR, imports)) == replaced(
-        tasks(source), RESPONSE_IMPORT + HTTP_ERROR, expected
+    new = repair(*REPAIR_TASKS["a"])
+    old = f"@shared_task(bind=True)\ndef {REPAIR}(self, user_id):\n    return user_id\n"
+    place = "\n\nLOGGER = get"
+    assert repaired(replaced(source, place, f"\n\n# Repair.\n{old}{place}")) == replaced(
+        source, place, f"\n\n# Repair.\n{new}{place}"
     )
 
 
-def test_the_import_of_the_class_does_not_follow_a_relative_one():
-    relative = "\nfrom .utils import a  # noqa: F401\n"
-    edited = tasks(replaced(fixture("tasks_c"), "\nif TYPE_CHECKING", f"{relative}\nif TYPE_CHECKING"))
-    assert RESPONSE_IMPORT + HTTP_ERROR in edited
-    assert_clean(edited)
-
-
-def test_the_import_of_the_class_comes_first_among_greater_ones():
-    source = fixture("tasks_c")
-    head, tail = source.index("from celery"), source.index(HTTP_ERROR)
-    edited = tasks(source[:head] + source[tail:])
-    assert f"import urljoin\n\n{RESPONSE_IMPORT}{HTTP_ERROR}\nfrom openedx" in edited
+def test_what_the_repair_needs_and_the_platform_has_is_imported_in_it():
+    source = replaced(fixture("tasks_a"), CREDENTIALS_IMPORTS.partition("\n")[0] + "\n", "")
+    assert repaired(source).endswith(f"\n\n{repair(REPAIR_TASKS['a'][0], ENABLED)}")
+    # A name that is there for type checkers only is not there.
+    source = replaced(source, "    from datetime", f"{ENABLED}    from datetime")
+    assert repaired(source).endswith(f"\n\n{repair(REPAIR_TASKS['a'][0], ENABLED)}")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("-> None:", "-> bool:", "is annotated to return something else than None"),
-        ("-> None:", "-> 'Response':", "is annotated to return something else than None"),
-        ("-> None:", "-> Response | None:", "is annotated to return something else than None"),
-        ("LOGGER = get", "Response = 1\nLOGGER = get", "Response is bound in another way"),
-        ("LOGGER = get", "class Response: pass\nLOGGER = get", "Response is bound in another way"),
-        ("LOGGER = get", "def f(Response): pass\nLOGGER = get", "Response is bound in another way"),
-        ("LOGGER = get", f"{RESPONSE_IMPORT}Response = 1\nLOGGER = get", "Response is bound in another way"),
-        ("    from datetime", f"    {RESPONSE_IMPORT}    from datetime", "Response is bound in another way"),
-        (HTTP_ERROR, f"from requests.models import Response\n{HTTP_ERROR}", "Response is bound in another way"),
-        (HTTP_ERROR, f"from x import Y as Response\n{HTTP_ERROR}", "Response is bound in another way"),
-        (HTTP_ERROR, f"from requests import Session\n{HTTP_ERROR}", "requests is imported from in another way"),
-        (HTTP_ERROR, f"from requests import *\n{HTTP_ERROR}", "requests is imported from in another way"),
-        (HTTP_ERROR, f"from requests import Response as R\n{HTTP_ERROR}", "requests is imported from in another way"),
-        ("from celery import", "X = 1\nfrom celery import", "no third-party import at the top"),
+        ("import MaxRetriesExceededError\n", "import Ignore\n", rf"{REPAIR}\(\): needs MaxRetriesExceededError"),
+        ("User = get_user_model()", "USER = get_user_model()", rf"{REPAIR}\(\): needs User"),
+        ("LOGGER = get", f"from x import {REPAIR}\nLOGGER = get", rf"{REPAIR}\(\): expected one .* found 0"),
+        ("LOGGER = get", f"def {REPAIR}(): pass\ndef {REPAIR}(): pass\nLOGGER = get", "expected one .* found 2"),
+        (f"def {REVOKE}s(", "def revoke(", rf"{REVOKE}s\(\): expected one function of this name, found 0"),
+        (NEIGHBOUR, NEIGHBOUR.replace("@set", "@quiet\n@set"), rf"{REVOKE}s\(\): is decorated in another way"),
+        (f"{OPTIONS})\n{NEIGHBOUR}", f"@app.task(bind=True)\n{NEIGHBOUR}", "is decorated in another way"),
+        (f"{OPTIONS})\n{NEIGHBOUR}", NEIGHBOUR, "is decorated in another way"),
+        (f"{OPTIONS})\n{NEIGHBOUR}", f"def {REVOKE}s(", "is decorated in another way"),
+        (f"{OPTIONS})\n{NEIGHBOUR}", f"@shared_task\n{NEIGHBOUR}", "is decorated in another way"),
+        (f"{OPTIONS})\n{NEIGHBOUR}", f"@shared_task(*OPTIONS, bind=True)\n{NEIGHBOUR}", "is decorated in another way"),
+        (f"{OPTIONS})\n{NEIGHBOUR}", f"@shared_task(bind=True, name='x')\n{NEIGHBOUR}", "has a name, or is without"),
+        (f"{OPTIONS})\n{NEIGHBOUR}", f"@shared_task(ignore_result=True)\n{NEIGHBOUR}", "has a name, or is without"),
     ],
 )
-def test_an_annotation_that_cannot_follow_is_refused(old, new, message):
-    with pytest.raises(Refusal, match=rf"tasks.py: (award_program_certificate\(\)|imports): {message}"):
-        tasks(replaced(fixture("tasks_c"), old, new))
-
-
-# What is said about the helpers: the docstring
-
-
-ARGUMENTS = "    Args:\n        client: A session,\n            opened before.\n\n        user: Who.\n"
-RETURNS = f"    Returns:\n{DESCRIPTION}"
-RAISES = "    Raises:\n        HTTPError: Refused.\n"
-
-
-@pytest.mark.parametrize("newline", NEWLINES)
-@pytest.mark.parametrize(
-    ("docstring", "expected"),
-    [
-        (f"\n    Ask.\n\n{ARGUMENTS}    ", f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS}    "),
-        (f"Ask.\n\n{ARGUMENTS}\n{RAISES}    ", f"Ask.\n\n{ARGUMENTS}\n{RETURNS}\n{RAISES}    "),
-        (f"\n    Ask.\n\n{ARGUMENTS.rstrip()}", f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS.rstrip()}"),
-        (f"\n    Ask.\n\n{ARGUMENTS}\n    More.\n    ", f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS}\n    More.\n    "),
-        ("\n    Ask.\n\n    Args:\n      user: Who.\n    ",
-         f"\n    Ask.\n\n    Args:\n      user: Who.\n\n    Returns:\n{DESCRIPTION[2:]}    "),
-        (f"\n    Ask.\n\n{ARGUMENTS}\n    Returns:\n        None\n\n{RAISES}    ",
-         f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS}\n{RAISES}    "),
-        (f"\n    Ask.\n\n    Returns:\n      None\n\n{RAISES}    ",
-         f"\n    Ask.\n\n    Returns:\n{DESCRIPTION[2:]}\n{RAISES}    "),
-        ("\n    Ask.\n\n    Returns:\n        None", f"\n    Ask.\n\n{RETURNS.rstrip()}"),
-        (f"\n    Ask.\n\n{RETURNS}    ", f"\n    Ask.\n\n{RETURNS}    "),
-        ("\n    Ask.\n\n    No more of it.\n    ", "\n    Ask.\n\n    No more of it.\n    "),
-        (f"\n    Ask.\n\n{RAISES}    ", f"\n    Ask.\n\n{RAISES}    "),
-        ("\n    Mind the Args:\n        user: Who.\n    ", "\n    Mind the Args:\n        user: Who.\n    "),
-        ("Ask, and answer: None.", "Ask, and answer: None."),
-        ("Returns: None.", "Returns: None."),
-        ("", ""),
-    ],
-)  # fmt: skip
-def test_a_docstring_follows(docstring, expected, newline):
-    helper = SMALL_HELPER.format(HELPERS[0])
-    before, after = (replaced(helper, "):\n", f'):\n    """{text}"""\n') for text in (docstring, expected))
-    edited = tasks(with_helper(HELPERS[0], before).replace("\n", newline))
-    assert f"\n\n\n{after}{RETURN}\n\n".replace("\n", newline) in edited
-
-
-def test_without_a_docstring_none_is_added():
-    helper = SMALL_HELPER.format(HELPERS[0])
-    assert f"\n\n\n{helper}{RETURN}\n\n" in tasks(with_helper(HELPERS[0], helper))
-
-
-@pytest.mark.parametrize(
-    "returns",
-    [
-        "    Returns:\n        bool: Whether it was.\n",
-        "    Returns:\n        None: Nothing.\n",
-        "    Returns:\n        None\n        or so\n",
-        "    Returns:\n        None\n\n        or so\n",
-        "    Returns:\n",
-        "    Returns: None\n",
-        "    Return:\n        None\n",
-        "    :return: None\n",
-        "    :returns: None\n",
-        "    Returns:\n        None\n\n    Returns:\n        None\n",
-    ],
-)
-@pytest.mark.parametrize("helper", HELPERS)
-def test_a_docstring_that_says_something_else_is_refused(helper, returns):
-    source = replaced_in(helper, fixture("tasks_c"), "    Returns:\n        None\n", returns)
-    with pytest.raises(Refusal, match=rf"tasks.py: {helper}\(\): its docstring says that it returns something else"):
-        tasks(source)
+def test_a_file_that_cannot_take_the_repair_is_refused(old, new, message):
+    source = replaced(fixture("tasks_a"), old, new)
+    with pytest.raises(Refusal, match=f"tasks.py: .*{message}"):
+        repaired(source)
 
 
 # lms/envs/common.py
