@@ -99,6 +99,29 @@ def make_checkout(tmp_path):
     return make
 
 
+GONE = "openedx/core/djangoapps/programs/reader.py"
+EARLIER = "# What an earlier version had: Zürich.\n".encode()
+
+
+@pytest.fixture
+def recovery(change):
+    """Let the change have a part that adds the task and removes a file."""
+    write_file(change, TASKS, (REPOSITORY / TASKS).read_bytes())
+    write_file(change, "docs/how-to/repair.rst", b"Repair\n")
+    blob = git(change, "hash-object", "--stdin", input=EARLIER).decode()[:10]
+    part = f"""
+[[parts]]
+name = "recovery"
+files = ["docs/how-to/repair.rst"]
+edits = ["{TASKS}"]
+message = "feat: repair\\n\\nWhy.\\n"
+removed."{GONE}" = ["0123456789", "{blob}"]
+"""
+    manifest = change / "change.toml"
+    manifest.write_text(manifest.read_text() + part)
+    return change
+
+
 def tree(root):
     """Return every file of a checkout but git's, with its contents and its permissions."""
     return {
@@ -350,6 +373,78 @@ def test_an_earlier_version_of_an_edit_is_brought_up_to_date(change, make_checko
 
     assert capsys.readouterr().out == f"changed {TASKS}\n"
     assert tree(root) == applied
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_file_that_only_an_earlier_version_had_is_removed(recovery, make_checkout, capfdbinary, newline):
+    root = make_checkout(newline=newline)
+    write_file(root, GONE, EARLIER.replace(b"\n", newline.encode()))
+    commit(root)
+
+    assert apply_to_platform.main([str(root), "--diff"]) == 0
+    patch = capfdbinary.readouterr().out
+    assert apply_to_platform.main([str(root)]) == 0
+    assert f"removed {GONE}\n" in capfdbinary.readouterr().out.decode()
+    assert not (root / GONE).exists()
+    assert "def republish_program_certificates(" in (root / TASKS).read_text()
+    applied = tree(root)
+
+    git(root, "stash", "--quiet", "--include-untracked")
+    git(root, "apply", "-", input=patch)
+    assert {path: content for path, (content, _) in tree(root).items()} == {
+        path: content for path, (content, _) in applied.items()
+    }
+    assert apply_to_platform.main([str(root)]) == 0
+    assert "nothing to change" in capfdbinary.readouterr().out.decode()
+
+
+def test_a_commit_removes_it_too(recovery, configured, capsys):
+    write_file(configured, GONE, EARLIER)
+    commit(configured)
+    assert apply_to_platform.main([str(configured), "--commit", "--part", "event-bus"]) == 0
+    assert (configured / GONE).exists()
+    assert apply_to_platform.main([str(configured), "--commit"]) == 0
+    assert log(configured)[-1] == ["feat: repair", "Why.", "docs/how-to/repair.rst", GONE, TASKS]
+    assert not (configured / GONE).exists()
+    assert git(configured, "status", "--porcelain") == b""
+
+
+def test_a_file_that_somebody_else_wrote_is_not_removed(recovery, make_checkout, capsys):
+    root = make_checkout()
+    write_file(root, GONE, EARLIER)
+    assert_refused(root, capsys, f"{GONE}: checkout: has uncommitted changes")
+    write_file(root, GONE, EARLIER + b"# And more.\n")
+    commit(root)
+    assert_refused(root, capsys, f"{GONE}: checkout: .* this one differs: remove it yourself")
+    write_file(root, GONE, EARLIER)
+    assert_refused(root, capsys, f"{GONE}: checkout: has uncommitted changes")
+    write_file(recovery, GONE, b"")
+    assert_refused(root, capsys, f"change.toml: {GONE}: listed as removed, but this repository has it")
+
+
+def test_what_is_removed_comes_back_after_a_failure(recovery, make_checkout, capsys, monkeypatch):
+    root = make_checkout()
+    write_file(root, GONE, EARLIER)
+    write_file(root, GONE.replace("reader", "older_reader"), EARLIER)
+    manifest = recovery / "change.toml"
+    removed = f'removed."{GONE}" = '
+    manifest.write_text(
+        manifest.read_text().replace(removed, f'{removed.replace("reader", "older_reader")}[""]\n{removed}')
+    )
+    commit(root)
+    before, real, calls = tree(root), os.unlink, []
+
+    def fail(path, **options):
+        if path.name in ("reader.py", "older_reader.py"):
+            calls.append(path)
+            if len(calls) == 2:
+                raise OSError(28, "No space left on device")
+        real(path, **options)
+
+    monkeypatch.setattr(apply_to_platform.os, "unlink", fail)
+    assert_refused(root, capsys, "cannot be written .* nothing was changed")
+    assert len(calls) == 2
+    assert tree(root) == before
 
 
 @pytest.mark.parametrize("link", [TASKS, "openedx/core/djangoapps", "docs", HOW_TO])

@@ -46,6 +46,8 @@ def without_the_change(root, files, edits):
         (TASKS, r"(?<=    )response = (?=(award|revoke)_program_certificate\()", 2),
         (TASKS, r"^    Returns:\n        requests\.Response: What Credentials answered\.\n\n", 2),
         (TASKS, r"^    return response\n", 2),
+        (TASKS, r'(?<=student = User\.objects)\.select_related\("profile"\)', 2),
+        (TASKS, r"\n\n@.*\ndef republish_program_certificates\((?:.*\n)*?    return counts\n", 1),
         (SETTINGS, entry, 2),
         (APPS, r" checks,", 1),
         (APPS, r"^.*event_bus_checks.*\n\n", 1),
