@@ -131,7 +131,7 @@ def test_a_pull_request_has_the_sections_of_the_template(name):
     for who in ("Operators", "Developers", "Consumers"):
         assert f"- **{who}**: " in text
     assert "Deliberately not in it: " in text
-    for path in re.findall(r"`(openedx/\S+)`", text):
+    for path in re.findall(r"`(openedx/\S+/\S+)`", text):
         assert path in next(part["files"] for part in PARTS if part["name"] == name)
     assert commands(name)
 
