@@ -21,7 +21,8 @@ the file and the place, and exit code 2. A checkout that carries the change alre
 A new file that the checkout has in another version, committed, is replaced: an earlier version of the change. So is
 what an earlier version has put into a file that is edited. A file that only earlier versions had (``removed`` in
 ``change.toml``) is removed if it is as one of them had it, and refused if it is not. Not so with ``--commit``: a part
-whose new files are all there counts as merged, and is left as it is, whatever was changed in it since.
+whose new files are all there counts as merged, and is left as it is, whatever was changed in it since. A checkout that
+has such a part and a file that only earlier versions had is therefore updated without ``--commit``.
 
 In the pages of the change, a list item that links to a page of a later part comes with that part.
 """
@@ -264,6 +265,9 @@ def make_commits(root: Path, parts: list[Part], later: list[Part]) -> list[str]:
     refuse_uncommittable(root, [*parts, *later])
     merged = [part for part in parts if all((root / path).exists() for path in part.files)]
     parts = [part for part in parts if part not in merged]
+    if merged and any(outdated(root, part) for part in parts):
+        # The parts that count as merged are earlier versions, too, and would not be updated.
+        raise Refusal(root, "checkout", "has an earlier version of the change; update it without --commit first")
     head = git(root, "rev-parse", "HEAD").strip()
     signs = git(root, "config", "--type=bool", "--default=false", "--get", "commit.gpgsign")
     sign = ["-S"] if signs.strip() == "true" else []

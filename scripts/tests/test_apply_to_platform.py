@@ -403,6 +403,10 @@ def test_a_commit_removes_it_too(recovery, configured, capsys):
     commit(configured)
     assert apply_to_platform.main([str(configured), "--commit", "--part", "event-bus"]) == 0
     assert (configured / GONE).exists()
+    # An earlier version of the other parts, for all that is known.
+    capsys.readouterr()
+    assert_refused(configured, capsys, "checkout: has an earlier version of the change; update it", "--commit")
+    git(configured, "reset", "--quiet", "--hard", "HEAD~3")
     assert apply_to_platform.main([str(configured), "--commit"]) == 0
     assert log(configured)[-1] == ["feat: repair", "Why.", "docs/how-to/repair.rst", GONE, TASKS]
     assert not (configured / GONE).exists()
