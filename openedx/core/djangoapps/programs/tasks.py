@@ -22,15 +22,12 @@ from lms.djangoapps.certificates.api import get_eligible_certificate
 from lms.djangoapps.certificates.data import GeneratedCertificateData
 from openedx.core.djangoapps.content.course_overviews.api import get_course_overview_or_none
 from openedx.core.djangoapps.credentials.api import is_credentials_enabled
-from openedx.core.djangoapps.credentials.utils import (
-    get_credentials,
-    get_credentials_api_base_url,
-    get_credentials_api_client,
-)
 from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
 from openedx.core.djangoapps.programs.utils import ProgramProgressMeter
 from openedx.core.djangoapps.site_configuration import helpers as configuration_helpers
 from xmodule.data import CertificatesDisplayBehaviors
+
+from ..credentials.utils import get_credentials, get_credentials_api_base_url, get_credentials_api_client
 
 LOGGER = get_task_logger(__name__)
 User = get_user_model()
