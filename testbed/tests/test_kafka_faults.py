@@ -664,7 +664,10 @@ def test_waiting_republish_is_interrupted(site, number):
     code, output = site.end_republish(run)
     site.cluster.process.popen.send_signal(signal.SIGCONT)
 
-    assert code, output
+    assert code == 1, output
+    assert " awarded=20 " in output
+    assert "Not complete: KeyboardInterrupt." in output
+    assert "Traceback" not in output
     assert site.lost() == 20
 
     site.republish()
