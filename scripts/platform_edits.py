@@ -188,6 +188,7 @@ def edit_tasks(module: cst.Module) -> cst.Module:
     look-up of the learner fetches the profile, which the event needs.
     """
     obsolete: set[str] = set()
+    module = move_response(module)
     for success in SUCCESSES:
         module = return_answer(module, success.helper)
         module, removed = emit_after(module, success)
@@ -524,6 +525,24 @@ def import_response(module: cst.Module) -> cst.Module:
         # A second line for the same module would not be the platform's import order.
         raise Refusal(TASKS, "imports", f"requests is imported from in another way than {code!r}")
     return add_import(module, code)
+
+
+def move_response(module: cst.Module) -> cst.Module:
+    """Import Response beside Session, for type checkers only, where an earlier version imported it at the top."""
+    own = m.SimpleStatementLine(
+        body=[m.ImportFrom(module=m.Name("requests"), names=[m.ImportAlias(name=m.Name("Response"), asname=None)])],
+        leading_lines=[],
+    )
+    body = [line for line in module.body if not m.matches(line, own)]
+    without = module.with_changes(body=body)
+    annotation = m.Annotation(annotation=m.Name("Response"))
+    annotated = len(m.findall(without, annotation))
+    if len(body) == len(module.body) or not import_for_type_checkers(without):
+        return module
+    if not annotated or names(without)["Response"] != annotated:
+        return module
+    quoted = cst.SimpleString('"Response"')
+    return import_response(m.replace(without, annotation, lambda node, _: node.with_changes(annotation=quoted)))
 
 
 def add_import(module: cst.Module, code: str) -> cst.Module:

@@ -421,6 +421,8 @@ AS_IT_IS = (
     SMALL_HELPER.replace("):\n", ') -> "Answer":\n    """\n    Ask.\n\n    Returns:\n        It.\n    """\n') + RETURN
 )
 SECOND = "username, program_uuid):\n"
+AT_THE_TOP = (HTTP_ERROR, RESPONSE_IMPORT + HTTP_ERROR)
+KIND = ("User = get_user_model()\n", "User = get_user_model()\nKIND = Response\n")
 DATETIME = "    from datetime import datetime\n"
 
 
@@ -494,6 +496,9 @@ ACCEPTED = [
     *[(shape, [(SECOND, SECOND.replace(":", " -> None:"))], [(SECOND, SECOND.replace(":", f" -> {text}:"))])
       for shape, text in (("c", '"Response"'), ("c plain", "Response"))],
     ("c", [(SESSION, RESPONSE_AND_SESSION)], []),
+    ("c edited", [(RESPONSE_AND_SESSION, SESSION), ('-> "Response"', "-> Response"), AT_THE_TOP], [], "c edited"),
+    ("c edited", [(RESPONSE_AND_SESSION, SESSION), ('-> "Response"', "-> Response"), AT_THE_TOP, KIND],
+     [(RESPONSE_AND_SESSION, SESSION), ('-> "Response"', "-> Response"), AT_THE_TOP, KIND], "c edited"),
     ("c plain", [(DATETIME, f"{DATETIME}\n    {RESPONSE_IMPORT}")],
      [("-> Response", '-> "Response"'), (f"{RESPONSE_IMPORT}{HTTP_ERROR}", HTTP_ERROR),
       (DATETIME, f"{DATETIME}\n    {RESPONSE_IMPORT}")]),
