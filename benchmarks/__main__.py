@@ -59,11 +59,11 @@ def measure(size, directory, processes, step):
     for process in list(reversed(processes.running)):
         process.stop()
         processes.forget(process)
-    (directory / "repair").mkdir()
     advance = step("repair", rounds * (1 + len(size["repair"]["workers"])))
-    results["repair"] = repair.measure(
-        processes, directory / "repair", **size["repair"], rounds=rounds, advance=advance
-    )
+    own = directory / "repair"  # a site finds the logs of its workers in its own directory
+    own.mkdir()
+    with Processes(own) as running:
+        results["repair"] = repair.measure(running, own, **size["repair"], rounds=rounds, advance=advance)
     return results
 
 
