@@ -58,7 +58,7 @@ $(VENV)/.benchmark: requirements/benchmark.txt $(INSTALLED)
 	@touch $@
 
 faults: $(INSTALLED)  ## run the fault suite alone, and print its table
-	$(BIN)/python -m pytest -m fault testbed/tests/test_faults.py
+	$(BIN)/python -m pytest -m fault testbed/tests/test_faults.py testbed/tests/test_repair_faults.py
 
 apply: $(INSTALLED)  ## carry the change into a checkout of the platform (PLATFORM=path)
 	@$(BIN)/python scripts/apply_to_platform.py "$(PLATFORM)"

@@ -17,7 +17,7 @@ LOGGER = logging.getLogger(__name__)
 
 API = "/api/v2/"
 CONTROL = "/_standin/"
-KINDS = ("status", "status_after", "close", "lose_response", "delay", "hold", "hold_before")
+KINDS = ("status", "status_after", "close", "lose_response", "delay", "hold", "hold_before", "drop_query")
 
 
 @dataclass
@@ -152,6 +152,8 @@ class FaultGate:
             fault.released.wait(fault.seconds)
         if kind == "hold_before":
             self.faults.hold(fault)
+        if kind == "drop_query":
+            environ["QUERY_STRING"] = ""
         answer = self._carry_out(environ)  # whatever it stores is committed when it returns
         if kind == "status_after":
             return fault.answer()
