@@ -136,13 +136,7 @@ class FaultSite(Site):
 
 
 class Scene:
-    """
-    What one test does to its learners.
-
-    Args:
-        site (FaultSite): where.
-        name (str): what the usernames begin with.
-    """
+    """What one test does to its learners, whose usernames begin with the scene's name."""
 
     def __init__(self, site, name):
         self.site = site
@@ -344,46 +338,34 @@ class Scene:
         return run
 
     def finish(
-        self,
-        fault,
-        injected,
-        *,
-        lost,
-        task="succeeded",
-        wrong_before=0,
-        repair=None,
-        republish=None,
-        duplicates=0,
-        note="",
+        self, fault, injected, lost, task="succeeded", wrong=0, repair=None, republish=None, duplicates=0, note=""
     ):
         """
-        Check, republish, check again, and add the row.
+        Check, repair, republish, check again, and add the row.
 
         Args:
-            fault (str): the fault.
-            injected (str): how it was caused.
-            lost (int): how many events must be lost before the run; None if that may differ.
+            fault (str): for the table.
+            injected (str): for the table: how the fault was caused.
+            lost (int): how many events must be lost before the repair; None if that may differ.
             task (str): what must have become of the tasks.
-            wrong_before (int): how many certificates the platform itself must have wrong.
+            wrong (int): how many certificates the platform itself must have wrong.
             repair (callable): what repairs those. Defaults to ``notify_credentials``.
-            republish (callable): what republishes, and returns a summary. Defaults to ``republish``.
-            duplicates (int): how many events must have repeated another one before the run.
-            note (str): more for the table.
+            republish (callable): returns a summary. Defaults to ``republish``.
+            duplicates (int): how many events must have repeated another one.
+            note (str): for the table.
 
         Returns:
             str: the summary.
         """
         self.settle()
-        outcomes = self.outcomes()
         lost = self.lost() if lost is None else lost
-        assert (self.lost(), self.wrong(), outcomes) == (lost, wrong_before, task)
-        assert self.duplicates() == duplicates
-        if wrong_before or repair:
+        assert (self.lost(), self.wrong(), self.duplicates(), self.outcomes()) == (lost, wrong, duplicates, task)
+        if wrong or repair:
             (repair or self.notify_credentials)()
         summary = (republish or self.republish)()
         self.settle()
         notes = "; ".join([*self.notes, *filter(None, [note])])
-        row = Row(fault, injected, outcomes, wrong_before, self.wrong(), lost, self.lost(), duplicates, notes)
+        row = Row(fault, injected, task, wrong, self.wrong(), lost, self.lost(), duplicates, notes)
         ROWS[self.name] = row
         assert (row.wrong, row.lost_after) == (0, 0)
         return summary

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import signal
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import psutil
@@ -45,61 +45,25 @@ def other_settings(site, **changes):
 
 @dataclass(frozen=True)
 class Failure:
-    """
-    A row: a run for one learner that publishes nothing, and says so.
-
-    Attributes:
-        fault: for the table.
-        injected: for the table.
-        code: the exit code.
-        output: what the run prints.
-        answer: the stand-in's fault.
-        argv: the command, if it is not the one that repairs the test's program.
-        settings: other settings of the run.
-        log: what the log says.
-    """
+    """A row: a run for one learner that publishes nothing, and says so."""
 
     fault: str
     injected: str
-    code: int
     log: str
-    output: str = ""
-    answer: dict = field(default_factory=dict)
-    argv: tuple = ()
-    settings: dict = field(default_factory=dict)
+    answer: dict | None = None  # the stand-in's fault; without one, the run is refused
+    argv: tuple = ()  # in place of the command that republishes the test's program
+    settings: dict | None = None
 
 
+EMPTY, NO_QUERY = {"kind": "status", "status": 200, "body": {}}, {"kind": "drop_query", "times": None}
+OTHERS = "certificates of other learners"
+OFF = {"EVENT_BUS_PRODUCER_CONFIG": None}
+FUTURE = (REPUBLISH, "--start-date", "2100-01-01")
 FAILURES = {
-    "query_dropped": Failure(
-        "a gateway drops the query string of a republish run",
-        "41 certificates of others stored",
-        1,
-        "Credentials answered with certificates of other learners",
-        summary(1, failed=1),
-        {"kind": "drop_query", "times": None},
-    ),
-    "empty_object": Failure(
-        "Credentials answers a republish run with something else",
-        "a 200 with `{}`",
-        1,
-        "ValueError",
-        summary(1, failed=1),
-        {"kind": "status", "status": 200, "body": {}},
-    ),
-    "no_event_enabled": Failure(
-        "republish run where neither event is enabled",
-        "default settings",
-        2,
-        "enables neither event",
-        settings={"EVENT_BUS_PRODUCER_CONFIG": None},
-    ),
-    "future": Failure(
-        "republish run with a start in the future",
-        "`--start-date 2100-01-01`",
-        2,
-        "in the future",
-        argv=(REPUBLISH, "--start-date", "2100-01-01"),
-    ),
+    "no_query": Failure("a gateway drops the query string of a run", "41 certificates stored", OTHERS, NO_QUERY),
+    "empty_object": Failure("Credentials answers a run with something else", "a 200 with `{}`", "ValueError", EMPTY),
+    "no_event": Failure("run whose settings enable neither event", "", "enables neither event", settings=OFF),
+    "future": Failure("run with a start in the future", "`--start-date 2100-01-01`", "in the future", argv=FUTURE),
 }
 
 
@@ -110,17 +74,18 @@ def test_run_fails(site, scene, row):
     site.credentials.store({"username": username, **stored} for username in others)
     scene.lose_events()
     if row.answer:
-        scene.credentials_fault(**{"method": "GET", **row.answer})
+        scene.credentials_fault(method="GET", **row.answer)
     requests, events = len(site.credentials.requests()), site.count_added()
-    run = scene.start(*row.argv, **(other_settings(site, **row.settings) if row.settings else {}))
-    assert scene.end(run) == (row.code, row.output)
+    run = scene.start(*row.argv, **other_settings(site, **(row.settings or {})))
+    code, output = (1, summary(1, failed=1)) if row.answer else (2, "")
+    assert scene.end(run) == (code, output)
     assert row.log in run.log.read_text(encoding="utf-8")
     assert len(site.credentials.requests()) - requests == bool(row.answer)
     assert site.count_added() == events
     site.credentials.clear()
     site.credentials.delete(others)
 
-    scene.finish(row.fault, row.injected, lost=1, note=f"exit {row.code}; run again")
+    scene.finish(row.fault, row.injected, lost=1, note=f"exit {code}; run again")
 
 
 def test_run_without_bus(site, scene):
@@ -129,7 +94,7 @@ def test_run_without_bus(site, scene):
     assert scene.end(scene.start()) == (1, summary(2, awarded=2, bus_errors=2))
     site.bus.start()
 
-    scene.finish("bus refuses connections during a republish run", "server stopped", lost=2, note="exit 1; run again")
+    scene.finish("bus refuses connections during a run", "server stopped", lost=2, note="exit 1; run again")
 
 
 def test_run_loses_credentials(site, scene):
@@ -143,7 +108,7 @@ def test_run_loses_credentials(site, scene):
     scene.settle()
     assert scene.lost() == 6
 
-    fault = "Credentials unreachable from the middle of a republish run"
+    fault = "Credentials unreachable from the middle of a run"
     scene.finish(fault, "stopped at the second of 7 learners", lost=6, note="exit 1; run again")
 
 
@@ -155,7 +120,7 @@ def test_run_stopped(site, scene):
     site.credentials.clear()
 
     injected = "SIGTERM while it waits for Credentials"
-    scene.finish("republish run told to stop", injected, lost=1, note="exit 1; run again")
+    scene.finish("run told to stop", injected, lost=1, note="exit 1; run again")
 
 
 def test_revoked_while_a_run_reads(site, scene):
@@ -168,7 +133,7 @@ def test_revoked_while_a_run_reads(site, scene):
     assert scene.end(run) == (0, summary(1, awarded=1))
 
     scene.finish(
-        "certificate revoked while a republish run reads it",
+        "certificate revoked while a run reads it",
         "answer held until the revocation was published",
         lost=0,
         duplicates=1,
@@ -282,7 +247,7 @@ def test_learner_renamed(site, scene):
 
     # Credentials has the certificate under the old name. It awards another one under the new name.
     injected = "bus stopped while awarding"
-    output = scene.finish("learner renamed between task and republish", injected, lost=1, wrong_before=1)
+    output = scene.finish("learner renamed between task and republish", injected, lost=1, wrong=1)
     assert output == summary(1, awarded=1)
 
 
@@ -306,7 +271,7 @@ def test_old_username_taken_over(site, scene):
         "old username taken over by a newcomer",
         "joined two days after the award; bus stopped while awarding",
         lost=1,
-        wrong_before=1,
+        wrong=1,
         note="the newcomer's old certificate is skipped",
     )
     assert output == summary(2, awarded=1, skipped=1)
