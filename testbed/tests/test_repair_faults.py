@@ -62,7 +62,7 @@ FUTURE = (REPUBLISH, "--start-date", "2100-01-01")
 FAILURES = {
     "no_query": Failure("a gateway drops the query string of a run", "41 certificates stored", OTHERS, NO_QUERY),
     "empty_object": Failure("Credentials answers a run with something else", "a 200 with `{}`", "ValueError", EMPTY),
-    "no_event": Failure("run whose settings enable neither event", "", "enables neither event", settings=OFF),
+    "no_event": Failure("run whose settings enable neither event", "default", "enables neither event", settings=OFF),
     "future": Failure("run with a start in the future", "`--start-date 2100-01-01`", "in the future", argv=FUTURE),
 }
 
@@ -77,15 +77,14 @@ def test_run_fails(site, scene, row):
         scene.credentials_fault(method="GET", **row.answer)
     requests, events = len(site.credentials.requests()), site.count_added()
     run = scene.start(*row.argv, **other_settings(site, **(row.settings or {})))
-    code, output = (1, summary(1, failed=1)) if row.answer else (2, "")
-    assert scene.end(run) == (code, output)
+    assert scene.end(run) == ((1, summary(1, failed=1)) if row.answer else (2, ""))
     assert row.log in run.log.read_text(encoding="utf-8")
     assert len(site.credentials.requests()) - requests == bool(row.answer)
     assert site.count_added() == events
     site.credentials.clear()
     site.credentials.delete(others)
 
-    scene.finish(row.fault, row.injected, lost=1, note=f"exit {code}; run again")
+    scene.finish(row.fault, row.injected, lost=1, note="exit 1: run again" if row.answer else "exit 2: refused")
 
 
 def test_run_without_bus(site, scene):
@@ -94,7 +93,7 @@ def test_run_without_bus(site, scene):
     assert scene.end(scene.start()) == (1, summary(2, awarded=2, bus_errors=2))
     site.bus.start()
 
-    scene.finish("bus refuses connections during a run", "server stopped", lost=2, note="exit 1; run again")
+    scene.finish("bus refuses connections during a run", "server stopped", lost=2, note="exit 1: run again")
 
 
 def test_run_loses_credentials(site, scene):
@@ -109,7 +108,7 @@ def test_run_loses_credentials(site, scene):
     assert scene.lost() == 6
 
     fault = "Credentials unreachable from the middle of a run"
-    scene.finish(fault, "stopped at the second of 7 learners", lost=6, note="exit 1; run again")
+    scene.finish(fault, "stopped at the second of 7 learners", lost=6, note="exit 1: run again")
 
 
 def test_run_stopped(site, scene):
@@ -120,7 +119,7 @@ def test_run_stopped(site, scene):
     site.credentials.clear()
 
     injected = "SIGTERM while it waits for Credentials"
-    scene.finish("run told to stop", injected, lost=1, note="exit 1; run again")
+    scene.finish("run told to stop", injected, lost=1, note="exit 1: run again")
 
 
 def test_revoked_while_a_run_reads(site, scene):
@@ -390,7 +389,7 @@ def empty_broker(site, crew, tasks):
     [
         (stop_worker, "worker stopped and started", "SIGTERM", ""),
         (kill_child, "one process of the worker killed", "SIGKILL", "Celery runs its task again"),
-        (kill_worker, "worker killed", "SIGKILL", "the visibility time-out is 5 s here, 1 h by default"),
+        (kill_worker, "worker killed", "SIGKILL", "tasks come back after the visibility time-out: here 5 s"),
         (empty_broker, "Celery broker restarted without its data", "files removed", "the rest is lost: run again"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
