@@ -31,7 +31,9 @@ SCHEDULED = ["republish_program_certificate_events", "--start-date", "4h"]
 # Blocks that other tests take from the page and run, and where.
 RUN_ELSEWHERE = {
     **dict.fromkeys(("tutor-plugin", "tutor-cronjob"), "test_tutor.py"),
-    **dict.fromkeys(("kafka-consumer", "kafka-first-start", "kafka-flush", "kafka-look"), "test_kafka_faults.py"),
+    **dict.fromkeys(
+        ("kafka-topic", "kafka-consumer", "kafka-first-start", "kafka-flush", "kafka-look"), "test_kafka_faults.py"
+    ),
 }
 
 
