@@ -341,21 +341,11 @@ class Scene:
         self, fault, injected, lost, task="succeeded", wrong=0, repair=None, republish=None, duplicates=0, note=""
     ):
         """
-        Check, repair, republish, check again, and add the row.
+        Check what must be lost, wrong and duplicate, and what must have become of the tasks. Repair, republish, check
+        that nothing is lost or wrong any more, and add the row.
 
-        Args:
-            fault (str): for the table.
-            injected (str): for the table: how the fault was caused.
-            lost (int): how many events must be lost before the repair; None if that may differ.
-            task (str): what must have become of the tasks.
-            wrong (int): how many certificates the platform itself must have wrong.
-            repair (callable): what repairs those. Defaults to ``notify_credentials``.
-            republish (callable): returns a summary. Defaults to ``republish``.
-            duplicates (int): how many events must have repeated another one.
-            note (str): for the table.
-
-        Returns:
-            str: the summary.
+        ``lost=None`` accepts any number. ``repair`` is ``notify_credentials`` by default, where certificates are wrong.
+        ``republish`` returns a summary, and so does this function.
         """
         self.settle()
         lost = self.lost() if lost is None else lost

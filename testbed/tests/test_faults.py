@@ -106,12 +106,9 @@ def test_consumer_gave_up_reading(site, scene):
         assert client.xreadgroup(GROUP, "testbed", {site.stream_key: ">"})
     site.consumer.popen.send_signal(signal.SIGCONT)
 
-    scene.finish(
-        "event delivered to a connection that the consumer has given up",
-        "read in its name while it was stopped",
-        lost=0,
-        note="stays pending until the consumer starts anew",
-    )
+    fault = "event delivered to a connection that the consumer has given up"
+    injected = "read in its name while it was stopped"
+    scene.finish(fault, injected, lost=0, note="stays pending until the consumer starts anew")
 
 
 # The worker
@@ -293,13 +290,8 @@ def test_revocation_of_a_hidden_certificate(site, scene):
     scene.settle()
     scene.revoke(username)
 
-    scene.finish(
-        "Credentials hides the certificate when it has to be revoked",
-        "the date of a course run lies ahead",
-        lost=1,
-        wrong=1,
-        repair=scene.revoke_in_credentials,
-    )
+    fault = "Credentials hides the certificate when it has to be revoked"
+    scene.finish(fault, "the date of a course run lies ahead", lost=1, wrong=1, repair=scene.revoke_in_credentials)
 
 
 def test_award_answered_late(site, scene):

@@ -4,7 +4,6 @@ The fault suite of the repair: breaks one thing at a time while lost events are 
 
 import shlex
 import shutil
-import signal
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ import yaml
 
 from testbed.docs import named_block
 from testbed.processes import wait_for
+from testbed.site import connect
 from testbed.tests.fault_site import REPUBLISH, RETRY_DIVISOR, SCHEDULED, fault_scene, fault_site, known, username_of  # noqa: F401
 
 pytestmark = [pytest.mark.e2e, pytest.mark.fault]
@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.fault]
 # The page's commands: they start a worker, and hand the learners to it.
 WORKER, ENQUEUE = map(shlex.split, named_block("republish-enqueue").splitlines())
 [CONCURRENCY] = [int(word.partition("=")[2]) for word in WORKER if word.startswith("--concurrency=")]
-ENQUEUED = 5 * CONCURRENCY  # the worker takes 4 for each process
+TAKEN = 4 * CONCURRENCY  # tasks that a worker takes from the broker at a time
+ENQUEUED = TAKEN + 4
 
 
 def summary(learners, awarded=0, revoked=0, skipped=0, failed=0, bus_errors=0):
@@ -131,13 +132,9 @@ def test_revoked_while_a_run_reads(site, scene):
     site.credentials.clear()
     assert scene.end(run) == (0, summary(1, awarded=1))
 
-    scene.finish(
-        "certificate revoked while a run reads it",
-        "answer held until the revocation was published",
-        lost=0,
-        duplicates=1,
-        note="the held run made the duplicate",
-    )
+    fault = "certificate revoked while a run reads it"
+    injected = "answer held until the revocation was published"
+    scene.finish(fault, injected, lost=0, duplicates=1, note="the held run made the duplicate")
 
 
 # Nobody repairs by hand
@@ -205,13 +202,8 @@ def test_credentials_revokes_in_bulk(site, scene):
     scene.owed[username] = "revoked"
     assert modified() == before
 
-    scene.finish(
-        "Credentials revokes in bulk, `modified` stays",
-        "status changed there alone",
-        lost=1,
-        task="never published",
-        note="the LMS is not told",
-    )
+    fault = "Credentials revokes in bulk, `modified` stays"
+    scene.finish(fault, "status changed there alone", lost=1, task="never published", note="the LMS is not told")
 
 
 @pytest.mark.parametrize(("hours", "fault"), [(-1, "an hour behind"), (1, "an hour ahead")], ids=["behind", "ahead"])
@@ -228,13 +220,9 @@ def test_clock_of_credentials(site, scene, hours, fault):
     scene.settle()
     assert scene.known() == {lost: "awarded", live: "revoked"}
 
-    scene.finish(
-        f"Credentials' time stamps {fault}",
-        "republished, then revoked; bus stopped for one of two",
-        lost=1,
-        duplicates=2,
-        note="the run before the fault made the duplicates",
-    )
+    fault = f"Credentials' time stamps {fault}"
+    injected = "republished, then revoked; bus stopped for one of two"
+    scene.finish(fault, injected, lost=1, duplicates=2, note="the run before the fault made the duplicates")
 
 
 def test_learner_renamed(site, scene):
@@ -266,13 +254,9 @@ def test_old_username_taken_over(site, scene):
     site.do("enrol", username=username, course_run=scene.first_run, mode="verified")
     site.do("certify", username=username, course_run=scene.first_run, mode="verified")
 
-    output = scene.finish(
-        "old username taken over by a newcomer",
-        "joined two days after the award; bus stopped while awarding",
-        lost=1,
-        wrong=1,
-        note="the newcomer's old certificate is skipped",
-    )
+    fault = "old username taken over by a newcomer"
+    injected = "joined two days after the award; bus stopped while awarding"
+    output = scene.finish(fault, injected, lost=1, wrong=1, note="the newcomer's old certificate is skipped")
     assert output == summary(2, awarded=1, skipped=1)
     assert newcomer not in {event["data"]["program_certificate"]["user"]["id"] for event in scene.events()}
     assert {username_of(event) for event in scene.events()} == {new_username}
@@ -284,12 +268,8 @@ def test_learner_deleted(site, scene):
     site.do("delete", username=username)
     scene.gone.add(username)
 
-    output = scene.finish(
-        "learner deleted between task and republish",
-        "bus stopped while awarding",
-        lost=0,
-        note="no event is owed about a deleted learner",
-    )
+    fault = "learner deleted between task and republish"
+    output = scene.finish(fault, "bus stopped while awarding", lost=0, note="no event is owed about a deleted learner")
     assert output == summary(1, awarded=1)
 
 
@@ -318,21 +298,21 @@ class Crew:
         self.worker = self.site.processes.python("republish-worker", "-m", *WORKER, env=env)
 
     def work(self):
-        """Enqueue, start a worker, and wait until each of its processes waits for Credentials."""
+        """Enqueue, start a worker, and wait until it has taken its tasks, and each process waits for Credentials."""
         tasks = self.enqueue()
         self.scene.credentials_fault("hold_before", method="GET", times=CONCURRENCY)
         self.start()
         held = self.site.credentials.held
         wait_for(lambda: held() == CONCURRENCY, "the worker to ask Credentials", alive=[self.worker])
+        # Kombu loses a task if it is killed between taking it and noting that it has taken it.
+        with connect(self.site.redis_url) as client:
+            unacked = f"{self.site.run_id}-unacked"
+            wait_for(lambda: client.hlen(unacked) == TAKEN, "the worker to take its tasks", alive=[self.worker])
         return tasks
 
-    def end(self, number=signal.SIGTERM):
-        """End the worker, by a SIGKILL at once."""
-        if number == signal.SIGKILL:
-            self.worker.kill()
-        else:
-            self.worker.popen.send_signal(number)
-            self.worker.popen.wait()
+    def end(self):
+        """Stop the worker if it has not ended."""
+        self.worker.stop()
         self.site.processes.forget(self.worker)
 
 
@@ -359,7 +339,8 @@ def kill_child(site, crew, tasks):
 
 def kill_worker(site, crew, tasks):
     """Kill the worker with all its processes, and start another one."""
-    crew.end(signal.SIGKILL)
+    crew.worker.kill()
+    crew.end()
     site.credentials.clear()
     options = yaml.safe_load(site.config_file.read_text(encoding="utf-8"))["BROKER_TRANSPORT_OPTIONS"]
     # Kombu looks every 100 s for messages whose time is up.
