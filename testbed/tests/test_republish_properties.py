@@ -94,6 +94,7 @@ class RepublishTestCase(CredentialsApiConfigMixin, TestCase):
         self.addCleanup(patches.close)
         patches.enter_context(override_settings(EVENT_BUS_PRODUCER_CONFIG=BOTH_ENABLED))
         patches.enter_context(mock.patch(f"{COMMAND_MODULE}.get_producer"))
+        patches.enter_context(mock.patch(f"{COMMAND_MODULE}.close_old_connections"))  # in the test's transaction
         patches.enter_context(mock.patch("urllib3.util.retry.time.sleep"))
         program = {"courses": [{"course_runs": [{"key": str(run)} for run in RUNS]}]}
         patches.enter_context(mock.patch(f"{COMMAND_MODULE}.get_programs", return_value=[program]))
