@@ -233,7 +233,6 @@ REFUSALS = {str(status): {"kind": "status", "status": status} for status in (400
 BUSY = {"kind": "status", "status": 429, "headers": {"Retry-After": "1"}, "times": 2}
 MOVED, KEPT = ({"kind": "status", "status": status, "headers": TO_ITSELF} for status in (301, 308))
 AGAIN = "succeeded after 1 retry"
-CLOSES = "Credentials closes the connection before answering"
 AFTER_504 = "a gateway answers 504, and Credentials has stored the change"
 EACH = "an award and a revocation"
 ANSWERS = {
