@@ -26,7 +26,7 @@ run: $(INSTALLED)  ## watch a certificate become an event (BUS=kafka, KAFKA=, PR
 	@$(BIN)/python -m testbed.run
 
 test: $(INSTALLED)  ## run the whole suite
-	$(BIN)/python -m pytest -rs --ignore=testbed/gates -m "not (kafka or mysql or parts or scale or tutor) or representative"
+	$(BIN)/python -m pytest -rs --ignore=testbed/gates -m "not (fault or kafka or mysql or parts or scale or tutor) or representative"
 
 test-mysql: $(INSTALLED)  ## run the tests on a MySQL-protocol server (MYSQL_URL=, or an installed MariaDB)
 	@$(BIN)/python -m testbed.mysql
@@ -57,7 +57,7 @@ $(VENV)/.benchmark: requirements/benchmark.txt $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-faults: $(INSTALLED)  ## run the fault suite alone, and print its table
+faults: $(INSTALLED)  ## run the fault suite on Redis, and print its table
 	$(BIN)/python -m pytest -m fault testbed/tests/test_faults.py testbed/tests/test_repair_faults.py
 
 apply: $(INSTALLED)  ## carry the change into a checkout of the platform (PLATFORM=path)

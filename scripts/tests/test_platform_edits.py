@@ -518,6 +518,7 @@ ACCEPTED = [
 ]  # fmt: skip
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize("row", ACCEPTED)
 def test_variants_are_edited(row):
     shape, changes, differences, *others = row
@@ -801,6 +802,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize(("message", "shape", "changes"), REFUSED)
 def test_other_shapes_of_the_tasks_are_refused(message, shape, changes):
     source = changed(shape, changes)

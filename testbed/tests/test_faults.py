@@ -24,6 +24,7 @@ UNEXPECTED = "CREDENTIALS_INTERNAL_SERVICE_URL"
 # The event bus
 
 
+@pytest.mark.representative
 def test_bus_refuses(site, scene):
     awarded, revoked = scene.learner(), scene.learner("awarded")
     site.bus.stop()
@@ -114,6 +115,7 @@ def test_consumer_gave_up_reading(site, scene):
 # The worker
 
 
+@pytest.mark.representative
 @pytest.mark.parametrize(
     ("fault", "hold", "wrong"),
     [
@@ -293,6 +295,7 @@ def test_revocation_of_a_hidden_certificate(site, scene):
     scene.finish(fault, "the date of a course run lies ahead", lost=1, wrong=1, repair=scene.revoke_in_credentials)
 
 
+@pytest.mark.representative
 def test_award_answered_late(site, scene):
     username = scene.learner()
     scene.credentials_fault("hold")

@@ -88,6 +88,7 @@ def test_run_fails(site, scene, row):
     scene.finish(row.fault, row.injected, lost=1, note="exit 1: run again" if row.answer else "exit 2: refused")
 
 
+@pytest.mark.representative
 def test_run_without_bus(site, scene):
     scene.lose_events(2)
     site.bus.stop()
@@ -140,6 +141,7 @@ def test_revoked_while_a_run_reads(site, scene):
 # Nobody repairs by hand
 
 
+@pytest.mark.representative
 def test_bus_down_and_nobody_repairs(site, scene):
     awarded, revoked = scene.learner(), scene.learner("awarded")
     site.bus.stop()
