@@ -241,7 +241,7 @@ def test_signal_between_two_learners(site, number):
     code, output = run.end()
 
     assert (code, output) == (1, summary(2, revoked=1))
-    assert "run the same command again" in run.log
+    assert "run the command again" in run.log
     assert "Traceback" not in run.log
     assert known(site.new_events()) == {"learner0": "revoked"}
 

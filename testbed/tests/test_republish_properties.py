@@ -565,7 +565,8 @@ class RepublishProperties(RepublishTestCase):
         event(f"certificates published: {'some' if self.events else 'none'}")
         event(f"failed: {'some' if failed else 'none'}")
         assert (learners, skipped, bus_errors) == (1, 0, 0)
-        assert len(self.events) == awarded + revoked
+        # If a later page cannot be read, the pages before it are published, and the learner counts as failed.
+        assert len(self.events) == awarded + revoked or (failed and len(self.events) > awarded + revoked)
         assert {each.key[0] for each in self.events} <= {self.learners[0].id}
         assert (error is None) == (awarded + revoked > 0 and not failed)
         assert PRIVATE not in f"{error}{output}{log.getvalue()}"
