@@ -2,12 +2,15 @@
 The fault suite: breaks one thing at a time while real processes award and revoke program certificates.
 """
 
+import json
 import os
+import re
 import signal
 from dataclasses import dataclass
 
 import pytest
 
+from testbed.docs import named_block
 from testbed.inputs import AWARDED
 from testbed.processes import wait_for
 from testbed.site import BUS_TIMEOUT, GROUP, connect
@@ -95,6 +98,25 @@ def test_consumer_killed_before_acknowledging(site, scene, tmp_path):
 
     # The consumer that was killed had recorded the event first.
     scene.finish("consumer killed after reading, before acknowledging", "SIGKILL", lost=0, duplicates=1)
+
+
+def test_pending_entry_trimmed(site, scene):
+    [options] = re.findall(r"--extra '(.+)'", named_block("redis-consumer"))
+    usernames = scene.learners(3)
+    site.end_consumer()
+    for username in usernames:
+        scene.complete(username)
+        site.wait_for_tasks()
+    with connect(site.bus_url) as client:
+        # What a consumer that was killed had read.
+        client.xreadgroup(GROUP, "testbed", {site.stream_key: ">"}, count=2)
+        client.xtrim(site.stream_key, maxlen=2, approximate=False)
+    site.start_consumer(claim_msgs_older_than=json.loads(options)["claim_msgs_older_than"])
+    scene.settle()
+    assert set(usernames) - set(scene.known()) == {usernames[0]}
+
+    note = "without `claim_msgs_older_than` the second would stay pending"
+    scene.finish("first of two pending entries trimmed", "XREADGROUP, XTRIM", lost=1, note=note)
 
 
 def test_consumer_gave_up_reading(site, scene):

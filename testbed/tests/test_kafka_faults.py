@@ -72,6 +72,16 @@ def create_producer():
     print("built a producer")
 """
 
+# Sends three events as one task would that awards three programs.
+THREE_EVENTS = """
+from django.contrib.auth import get_user_model
+from django.utils.timezone import now
+from openedx.core.djangoapps.programs.events import emit_program_certificate
+user = get_user_model().objects.first()
+sent = [emit_program_certificate(user, str(number), "awarded", now()) for number in range(3)]
+print("each was handed over:", sent)
+"""
+
 # The back end's producer, as if it had no way to wait for what is under way.
 HASTY_PRODUCER = """
 EVENT_BUS_PRODUCER = f"{__name__}.create_producer"
@@ -583,6 +593,32 @@ def test_registry_silent_and_a_time_limit(site, compare):
         block=4,
         note=lambda: "each task succeeds, after 4 s",
     )
+
+
+def test_registry_silent_and_three_events_of_a_process(site):
+    # Without the block, the first would not return: `site.manage` fails then.
+    site.begin(named_block("kafka-flush"))
+    site.registry.popen.send_signal(signal.SIGSTOP)
+    try:
+        site.manage("shell", "-c", THREE_EVENTS, name="three-events")
+    finally:
+        site.registry.popen.send_signal(signal.SIGCONT)
+    assert site.count_in_log("three-events", "each was handed over: [True, True, True]") == 1
+
+
+def test_registry_silent_while_a_consumer_starts(apache):
+    # A consumer that gave the registry a time-out would commit past what it cannot decode.
+    topic, group = apache.begin_topic([0, 1], settings=named_block("kafka-flush")), f"silent-{apache.played}"
+    apache.give_first_position(group)
+    apache.registry.popen.send_signal(signal.SIGSTOP)
+    try:
+        consumer = apache.start_group(group)
+        time.sleep(4)  # longer than the block's time-out
+    finally:
+        apache.registry.popen.send_signal(signal.SIGCONT)
+    apache.publish(topic, [2])
+    wait_for(lambda: apache.consumed(group) == 3, "the events")
+    apache.end(consumer)
 
 
 def test_first_events_of_a_topic(apache, request):
