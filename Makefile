@@ -10,8 +10,11 @@ export PROGRAMS LEARNERS REDIS_URL CREDENTIALS_URL DISCOVERY_URL JWT_SECRET_KEY 
 export FILE SAMPLE SEED QUICK
 export BUS KAFKA KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL
 
+# The tests that `make test` runs; the longer suites have commands of their own.
+SHORT := not (fault or kafka or mysql or parts or scale or tutor) or representative
+
 .DEFAULT_GOAL := help
-.PHONY: help requirements run test benchmark test-mysql test-kafka test-parts test-scale test-tutor test-company mutation faults apply verify quality docs compile-requirements clean
+.PHONY: help requirements run test test-e2e test-unit benchmark test-mysql test-kafka test-parts test-scale test-tutor test-company mutation faults apply verify quality docs compile-requirements clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -25,8 +28,14 @@ $(INSTALLED): requirements/edx/development.txt setup.py
 run: $(INSTALLED)  ## watch a certificate become an event (BUS=kafka, KAFKA=, PROGRAMS=, LEARNERS=, REDIS_URL=)
 	@$(BIN)/python -m testbed.run
 
-test: $(INSTALLED)  ## run the whole suite
-	$(BIN)/python -m pytest -rs --ignore=testbed/gates -m "not (fault or kafka or mysql or parts or scale or tutor) or representative"
+test: $(INSTALLED)  ## run the whole suite: what starts processes beside what does not
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-e2e test-unit
+
+test-e2e: $(INSTALLED)
+	$(BIN)/python -m pytest -rs --durations=20 --ignore=testbed/gates -m "e2e and ($(SHORT))"
+
+test-unit: $(INSTALLED)
+	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/gates -m "not e2e and ($(SHORT))"
 
 test-mysql: $(INSTALLED)  ## run the tests on a MySQL-protocol server (MYSQL_URL=, or an installed MariaDB)
 	@$(BIN)/python -m testbed.mysql
