@@ -25,7 +25,7 @@ LOGGER = logging.getLogger(__name__)
 
 MAX_PAGES = 10  # of 20 certificates each
 TIMEOUT = (5, 30)  # seconds to connect, and to read; the platform's client has none
-RETRIES = Retry(  # within two seconds, whatever Retry-After says
+RETRIES = Retry(  # two, with one second of pauses in all; Retry-After is ignored
     2, connect=0, read=0, status_forcelist=[429, 502, 503, 504], backoff_factor=0.5, respect_retry_after_header=False
 )
 MAX_AGE_GAP = timedelta(days=1)  # the clocks of Credentials and of the LMS may differ

@@ -43,13 +43,13 @@ def time_or_age(text):
 class Command(BaseCommand):
     """Runs the task ``republish_program_certificates`` for each learner that the options select."""
 
-    help = "Send program certificate events again, as Credentials has the certificates now. It is safe to repeat a run."
+    help = "Read program certificates from Credentials and publish their events again. It is safe to repeat a run."
 
     def add_arguments(self, parser):
         select = parser.add_mutually_exclusive_group(required=True)
         select.add_argument("--start-date", type=time_or_age, help="learners whose certificates changed since then")
         select.add_argument("--program-uuids", type=UUID, nargs="+", help="learners with a certificate of their runs")
-        select.add_argument("--usernames", nargs="+", help="these learners, also with certificates older than them")
+        select.add_argument("--usernames", nargs="+", help="these learners, also if younger than a certificate")
         select.add_argument("--all", action="store_true", help="all learners with a course certificate")
         parser.add_argument("--enqueue", action="store_true", help="let Celery workers run the tasks")
         parser.add_argument("--queue", default=settings.PROGRAM_CERTIFICATES_ROUTING_KEY, help="with --enqueue")
@@ -118,7 +118,7 @@ class Command(BaseCommand):
         return self.each_learner(certificates.filter(course_id__in=runs))
 
     def each_learner(self, certificates):
-        """Yield each learner's id once, page by page, with the primary key as the only index."""
+        """Yield each learner's id once. The pages follow the primary key, because modified_date has no index."""
         later = certificates.filter(user=models.OuterRef("user"), id__gt=models.OuterRef("id"))
         rows, last = certificates.filter(~models.Exists(later)).order_by("id").values_list("id", "user_id"), 0
         while page := list(rows.filter(id__gt=last)[:1000]):
