@@ -222,7 +222,7 @@ def test_scheduled_runs():
     *_schedule, in_tutor = named_block("tutor-crontab").split(maxsplit=5)
     command = ["./manage.py", "lms", *SCHEDULED]
     limited = ["timeout", "50m", *command]
-    assert shlex.split(rest.partition("&&")[2]) == limited
+    assert shlex.split(rest.rpartition("&&")[2]) == limited
     assert shlex.split(in_tutor) == ["tutor", "local", "exec", "-T", "lms", *limited]
     assert container["args"] == command
     assert cronjob["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] == 50 * 60

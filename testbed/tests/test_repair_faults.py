@@ -20,7 +20,7 @@ from testbed.tests.fault_site import REPUBLISH, RETRY_DIVISOR, SCHEDULED, fault_
 pytestmark = [pytest.mark.e2e, pytest.mark.fault]
 
 # The page's commands: they start a worker, and hand the learners to it.
-WORKER, ENQUEUE = map(shlex.split, named_block("republish-enqueue").splitlines())
+WORKER, ENQUEUE = (shlex.split(named_block(name)) for name in ("republish-worker", "republish-enqueue"))
 [CONCURRENCY] = [int(word.partition("=")[2]) for word in WORKER if word.startswith("--concurrency=")]
 TAKEN = 4 * CONCURRENCY  # tasks that a worker takes from the broker at a time
 ENQUEUED = TAKEN + 4
