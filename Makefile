@@ -14,7 +14,7 @@ export BUS KAFKA KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL
 SHORT := not (fault or kafka or mysql or parts or scale or tutor) or representative
 
 .DEFAULT_GOAL := help
-.PHONY: help requirements run test test-e2e test-unit benchmark test-mysql test-kafka test-parts test-scale test-tutor test-company mutation faults apply verify quality docs compile-requirements clean
+.PHONY: help requirements run test test-run test-e2e test-unit benchmark test-mysql test-kafka test-parts test-scale test-tutor test-company mutation faults apply verify quality docs compile-requirements clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -28,11 +28,14 @@ $(INSTALLED): requirements/edx/development.txt setup.py
 run: $(INSTALLED)  ## watch a certificate become an event (BUS=kafka, KAFKA=, PROGRAMS=, LEARNERS=, REDIS_URL=)
 	@$(BIN)/python -m testbed.run
 
-test: $(INSTALLED)  ## run the whole suite: what starts processes beside what does not
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-e2e test-unit
+test: $(INSTALLED)  ## run the whole suite, in three parts beside each other: most of the time is spent waiting
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=line test-run test-e2e test-unit
+
+test-run: $(INSTALLED)
+	$(BIN)/python -m pytest -rs --durations=10 testbed/tests/test_run.py
 
 test-e2e: $(INSTALLED)
-	$(BIN)/python -m pytest -rs --durations=20 --ignore=testbed/gates -m "e2e and ($(SHORT))"
+	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/gates --ignore=testbed/tests/test_run.py -m "e2e and ($(SHORT))"
 
 test-unit: $(INSTALLED)
 	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/gates -m "not e2e and ($(SHORT))"
