@@ -11,6 +11,7 @@ export FILE SAMPLE SEED QUICK
 export BUS KAFKA KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL
 
 # The tests that `make test` runs; the longer suites have commands of their own.
+RUNS := testbed/tests/test_run.py testbed/tests/test_cutover.py
 SHORT := not (fault or kafka or mysql or parts or scale or tutor) or representative
 
 .DEFAULT_GOAL := help
@@ -32,10 +33,10 @@ test: $(INSTALLED)  ## run the whole suite, in three parts beside each other: mo
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=line test-run test-e2e test-unit
 
 test-run: $(INSTALLED)
-	$(BIN)/python -m pytest -rs --durations=10 testbed/tests/test_run.py
+	$(BIN)/python -m pytest -rs --durations=10 $(RUNS)
 
 test-e2e: $(INSTALLED)
-	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/gates --ignore=testbed/tests/test_run.py -m "e2e and ($(SHORT))"
+	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/gates $(RUNS:%=--ignore=%) -m "e2e and ($(SHORT))"
 
 test-unit: $(INSTALLED)
 	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/gates -m "not e2e and ($(SHORT))"
