@@ -11,7 +11,7 @@ export FILE SAMPLE SEED QUICK
 export BUS KAFKA KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL
 
 # The tests that `make test` runs; the longer suites have commands of their own.
-RUNS := testbed/tests/test_run.py testbed/tests/test_cutover.py
+RUNS := testbed/tests/run/test_run.py testbed/tests/change/test_cutover.py
 SHORT := not (fault or kafka or mysql or parts or scale or tutor) or representative
 
 .DEFAULT_GOAL := help
@@ -36,17 +36,17 @@ test-run: $(INSTALLED)
 	$(BIN)/python -m pytest -rs --durations=10 $(RUNS)
 
 test-e2e: $(INSTALLED)
-	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/gates $(RUNS:%=--ignore=%) -m "e2e and ($(SHORT))"
+	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/tests/checks $(RUNS:%=--ignore=%) -m "e2e and ($(SHORT))"
 
 test-unit: $(INSTALLED)
-	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/gates -m "not e2e and ($(SHORT))"
+	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/tests/checks -m "not e2e and ($(SHORT))"
 
 test-mysql: $(INSTALLED)  ## run the tests on a MySQL-protocol server (MYSQL_URL=, or an installed MariaDB)
-	@$(BIN)/python -m testbed.mysql
-	$(BIN)/python -m pytest -m mysql testbed/tests/test_mysql.py
+	@$(BIN)/python -m testbed.servers.mysql
+	$(BIN)/python -m pytest -m mysql testbed/tests/change/test_mysql.py
 
 test-kafka: $(INSTALLED)  ## run the tests on Kafka, and print the table of their faults (KAFKA=apache or mock)
-	@KAFKA=$$($(BIN)/python -m testbed.kafka) && export KAFKA && $(BIN)/python -m pytest -rs -m kafka testbed/tests
+	@KAFKA=$$($(BIN)/python -m testbed.servers.kafka) && export KAFKA && $(BIN)/python -m pytest -rs -m kafka testbed/tests
 
 test-scale: $(INSTALLED)  ## run the tests on large sites: 100,000 certificates, a million learners
 	$(BIN)/python -m pytest -rs -m scale testbed/tests
@@ -55,13 +55,13 @@ test-parts: $(INSTALLED)  ## apply each part of the change, and run its tests
 	$(BIN)/python -m pytest -rs -m parts scripts
 
 test-tutor: $(INSTALLED)  ## render the operators' Tutor plugin with each line of Tutor (downloads them)
-	$(BIN)/python -m pytest -rs -m tutor testbed/tests/test_tutor.py
+	$(BIN)/python -m pytest -rs -m tutor testbed/tests/pages/test_tutor.py
 
 test-company: $(INSTALLED)  ## run the tests of the change in random orders, beside a thread that they must not hinder
-	$(BIN)/python -m testbed.gates.company
+	$(BIN)/python -m testbed.checks.company
 
 mutation: $(INSTALLED)  ## look for code of the change that no test misses (FILE=, SAMPLE=, SEED=)
-	@$(BIN)/python -m testbed.gates.mutation
+	@$(BIN)/python -m testbed.checks.mutation
 
 benchmark: $(VENV)/.benchmark  ## measure what publishing costs (QUICK=1: in two minutes, and roughly)
 	@$(BIN)/python -m benchmarks
@@ -71,7 +71,7 @@ $(VENV)/.benchmark: requirements/benchmark.txt $(INSTALLED)
 	@touch $@
 
 faults: $(INSTALLED)  ## run the fault suite on Redis, and print its table
-	$(BIN)/python -m pytest -m fault testbed/tests/test_faults.py testbed/tests/test_repair_faults.py
+	$(BIN)/python -m pytest -m fault testbed/tests/faults/test_faults.py testbed/tests/faults/test_repair_faults.py
 
 apply: $(INSTALLED)  ## carry the change into a checkout of the platform (PLATFORM=path)
 	@$(BIN)/python scripts/apply_to_platform.py "$(PLATFORM)"
@@ -82,8 +82,8 @@ verify: $(INSTALLED)  ## run the gates of a checkout of the platform on the chan
 quality: $(INSTALLED)  ## ruff, the platform's gates, migrations, imports, annotations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m testbed.gates.platform_gates
-	$(BIN)/python -m pytest -q testbed/gates
+	$(BIN)/python -m testbed.checks.platform_gates
+	$(BIN)/python -m pytest -q testbed/tests/checks
 	$(BIN)/python manage.py lms makemigrations --check --dry-run
 	$(BIN)/python manage.py cms check
 	$(BIN)/lint-imports --no-cache

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import machine, plots, repair, report, sites
-from testbed.processes import ProcessError, Processes
+from testbed.servers.processes import ProcessError, Processes
 
 RESULTS = Path(__file__).parent / "results"
 # Of each part, what it takes beside the sites: in full, and quickly.

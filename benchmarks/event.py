@@ -6,8 +6,8 @@ import statistics
 
 from benchmarks.rounds import compare, summarize, take_turns, target
 from benchmarks.sites import IN_PROCESS, KAFKA, LATENCY, OFF, REDIS, SIZES, course_run
-from testbed.processes import ProcessError
-from testbed.site import connect
+from testbed.servers.processes import ProcessError
+from testbed.servers.valkey import connect
 
 PREFIX = "event"
 BUSES = (IN_PROCESS, REDIS, KAFKA)

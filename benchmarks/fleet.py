@@ -4,7 +4,7 @@ A fleet: learners a second, through real Celery workers with processes of their 
 
 from benchmarks.rounds import compare, summarize, take_turns, target
 from benchmarks.sites import KAFKA, OFF, REDIS, course_run, make_known
-from testbed.processes import ProcessError, wait_for
+from testbed.servers.processes import ProcessError, wait_for
 
 MODES = (OFF, REDIS, KAFKA)
 

@@ -1,5 +1,5 @@
 """
-An LMS process that is measured: ``python -m benchmarks.lms``, told what to do as ``testbed.lms`` is.
+An LMS process that is measured: ``python -m benchmarks.lms``, told what to do as ``testbed.site.lms`` is.
 """
 
 import gc
@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from unittest import mock
 from uuid import uuid4
 
-from testbed.lms import action, main
+from testbed.site.lms import action, main
 
 ACCEPTED = SimpleNamespace(status_code=201, elapsed=timedelta(milliseconds=15))
 PROGRAM_UUID = uuid4()

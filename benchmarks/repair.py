@@ -3,8 +3,8 @@ Repair: learners a second by the command itself, and by workers that it hands th
 """
 
 from benchmarks.rounds import compare, summarize, take_turns, target
-from testbed.large import RepairSite
-from testbed.processes import ProcessError, wait_for
+from testbed.servers.processes import ProcessError, wait_for
+from testbed.site.large import RepairSite
 
 COMMAND = "the command"
 # Seconds that the stand-in of Credentials sleeps before it answers.

@@ -6,12 +6,12 @@ import sqlite3
 from contextlib import closing
 from uuid import uuid4
 
-from testbed.credentials.client import CredentialsControl
-from testbed.inputs import read_programs
-from testbed.kafka.site import KafkaSite
-from testbed.large import insert
-from testbed.run import DATA
-from testbed.site import Site
+from testbed.run.__main__ import DATA
+from testbed.run.inputs import read_programs
+from testbed.site.kafka import KafkaSite
+from testbed.site.large import insert
+from testbed.site.site import Site
+from testbed.standins.credentials.control.client import CredentialsControl
 
 # What an LMS does with the events.
 OFF = "without the change"

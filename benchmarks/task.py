@@ -6,7 +6,7 @@ import statistics
 
 from benchmarks.rounds import compare, summarize, take_turns, target
 from benchmarks.sites import MODES, OFF, SIZES, course_run, make_known
-from testbed.processes import ProcessError
+from testbed.servers.processes import ProcessError
 
 
 def measure(sites, rounds, repeats, advance):

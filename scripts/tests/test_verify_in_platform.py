@@ -20,7 +20,7 @@ from test_apply_to_platform import commit, git, tree, write_file
 from test_parts import REPOSITORY, copy  # noqa: F401  pylint: disable=unused-import
 from verify_in_platform import Result, find_tests_without_server, judge, summarize
 
-from testbed.gates import platform_gates
+from testbed.checks import platform_gates
 
 PROGRAMS = "openedx/core/djangoapps/programs"
 TESTS_WITH_MONGO = f"{PROGRAMS}/tests/test_utils.py"

@@ -6,16 +6,14 @@ import contextlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
 
-from testbed.kafka.site import KAFKAS, MOCK
-from testbed.processes import PATIENCE, Processes, wait_for
-from testbed.tests.fault_table import HEADER, KAFKA_HEADER, KAFKA_ROWS, ROWS, render
-
-ROOT = Path(__file__).resolve().parents[2]
+from testbed import ROOT
+from testbed.servers.kafka import KAFKAS, MOCK
+from testbed.servers.processes import PATIENCE, Processes, wait_for
+from testbed.tests.faults.table import HEADER, KAFKA_HEADER, KAFKA_ROWS, ROWS, render
 
 
 @pytest.fixture

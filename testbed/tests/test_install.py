@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
+from testbed import ROOT
 from testbed import install as module
 from testbed.install import install
-from testbed.processes import wait_for
-from testbed.tests.conftest import ROOT
+from testbed.servers.processes import wait_for
 
 
 class Pip:

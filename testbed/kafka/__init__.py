@@ -1,8 +1,0 @@
-"""
-Kafka in the testbed: brokers for a run and for tests, schema registries, and a site whose event bus they are.
-
-There are two of each. The default needs nothing but Python: librdkafka's mock cluster, which keeps what it has in
-memory and has no admin API, and a small registry of our own. ``KAFKA=apache`` selects the real ones, Apache Kafka and
-Apicurio Registry, which need Java and Maven. ``KAFKA_BOOTSTRAP_SERVERS`` and ``SCHEMA_REGISTRY_URL`` name some that run
-already.
-"""

@@ -1,0 +1,1 @@
+"""What reads the operators' pages, and renders what they give to Tutor."""

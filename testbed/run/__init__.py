@@ -1,0 +1,1 @@
+"""``make run``: what acts for a person who wants to see a certificate become an event."""

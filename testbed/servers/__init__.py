@@ -1,0 +1,1 @@
+"""Servers that every site has, started on loopback, and the processes that they are."""

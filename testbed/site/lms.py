@@ -1,0 +1,221 @@
+"""
+An LMS process that does what a site's people do: ``python -m testbed.site.lms``, with the LMS's environment.
+
+It reads one JSON object a line from its standard input, ``{"do": <name>, <arguments>}``, calls the function of that
+name below, and answers with one line: ``{"result": ...}`` or ``{"error": ...}``.
+"""
+
+import io
+import json
+import os
+import sys
+from datetime import datetime
+
+import django
+
+ACTIONS = {}
+
+
+def action(function):
+    """Make a function callable from outside."""
+    ACTIONS[function.__name__] = function
+    return function
+
+
+@action
+def configure(catalog_url):
+    """Do what an operator does once: service users, the site, the use of Credentials and of the catalog."""
+    from django.conf import settings
+    from django.contrib.auth.models import User
+    from django.contrib.sites.models import Site
+
+    from openedx.core.djangoapps.catalog.models import CatalogIntegration
+    from openedx.core.djangoapps.credentials.models import CredentialsApiConfig
+    from openedx.core.djangoapps.site_configuration.models import SiteConfiguration
+
+    service_users = (settings.CREDENTIALS_SERVICE_USERNAME, CatalogIntegration().service_username)
+    for username in service_users:
+        email = f"{username}@example.com"
+        User.objects.update_or_create(
+            username=username, defaults={"email": email, "is_staff": True, "is_superuser": True}
+        )
+    SiteConfiguration.objects.update_or_create(
+        site=Site.objects.get(), defaults={"enabled": True, "site_values": {"COURSE_CATALOG_API_URL": catalog_url}}
+    )
+    url = settings.CREDENTIALS_INTERNAL_SERVICE_URL
+    CredentialsApiConfig(
+        enabled=True, enable_learner_issuance=True, internal_service_url=url, public_service_url=url
+    ).save()
+    CatalogIntegration(enabled=True, internal_api_url=catalog_url).save()
+
+
+@action
+def create_courses(keys):
+    """Create course runs."""
+    from opaque_keys.edx.keys import CourseKey
+
+    from openedx.core.djangoapps.content.course_overviews.models import CourseOverview
+
+    for key in map(CourseKey.from_string, keys):
+        CourseOverview.objects.get_or_create(id=key, defaults={"org": key.org, "display_name": str(key)})
+
+
+@action
+def set_available_date(course_run, mode, date):
+    """Set the date (ISO 8601) from which the certificates of a course run may be seen, as its team does in Studio."""
+    from opaque_keys.edx.keys import CourseKey
+
+    from common.djangoapps.course_modes.models import CourseMode
+    from openedx.core.djangoapps.content.course_overviews.models import CourseOverview
+    from openedx.core.djangoapps.signals.signals import COURSE_CERT_DATE_CHANGE
+    from xmodule.data import CertificatesDisplayBehaviors
+
+    key = CourseKey.from_string(course_run)
+    CourseMode.objects.create(course_id=key, mode_slug=mode)
+    CourseOverview.objects.filter(id=key).update(
+        self_paced=False,
+        certificates_display_behavior=CertificatesDisplayBehaviors.END_WITH_DATE,
+        certificate_available_date=date,
+    )
+    COURSE_CERT_DATE_CHANGE.send(sender=None, course_key=key)
+
+
+@action
+def create_learner(username, email, name, joined="2011-01-01T00:00:00Z"):
+    """Create a learner who joined at a time (ISO 8601); without a name (None) also without a profile."""
+    from common.djangoapps.student.models import User, UserProfile
+
+    user = User.objects.create(username=username, email=email, date_joined=datetime.fromisoformat(joined))
+    if name is not None:
+        UserProfile.objects.create(user=user, name=name)
+    return user.id
+
+
+@action
+def open_record(username):
+    """Have a learner look at their credentials: only then does Credentials know them."""
+    from openedx.core.djangoapps.credentials.utils import get_credentials
+
+    get_credentials(_user(username), raise_on_error=True)
+
+
+@action
+def enrol(username, course_run, mode):
+    """Enrol a learner in a course run."""
+    from opaque_keys.edx.keys import CourseKey
+
+    from common.djangoapps.student.models import CourseEnrollment
+
+    CourseEnrollment.objects.create(user=_user(username), course_id=CourseKey.from_string(course_run), mode=mode)
+
+
+@action
+def certify(username, course_run, mode):
+    """Issue a course certificate."""
+    from opaque_keys.edx.keys import CourseKey
+
+    from lms.djangoapps.certificates.data import CertificateStatuses
+    from lms.djangoapps.certificates.models import GeneratedCertificate
+
+    GeneratedCertificate.objects.create(
+        user=_user(username),
+        course_id=CourseKey.from_string(course_run),
+        mode=mode,
+        status=CertificateStatuses.downloadable,
+    )
+
+
+@action
+def invalidate(username, course_run):
+    """Invalidate a course certificate."""
+    from opaque_keys.edx.keys import CourseKey
+
+    from lms.djangoapps.certificates.models import GeneratedCertificate
+
+    GeneratedCertificate.objects.get(user=_user(username), course_id=CourseKey.from_string(course_run)).invalidate(
+        source="testbed"
+    )
+
+
+@action
+def award_again(username):
+    """Start the award task by itself, as the platform does when anything about a learner changed."""
+    from openedx.core.djangoapps.programs.tasks import award_program_certificates
+
+    award_program_certificates.delay(username)
+
+
+@action
+def command(name, options=None, arguments=()):
+    """Call a management command; return what it printed, the error it ended with, if any, and its exit code."""
+    from django.core.management import CommandError, call_command
+
+    output, error, returncode = io.StringIO(), None, 0
+    try:
+        call_command(name, *arguments, stdout=output, stderr=output, **(options or {}))
+    except CommandError as exc:
+        error, returncode = str(exc), exc.returncode
+    return {"output": output.getvalue(), "error": error, "returncode": returncode}
+
+
+@action
+def register_schemas(event_types):
+    """
+    Register the schemas of events as Kafka's producer does.
+
+    Workers' first events come at the same moment. Apicurio refuses one of two processes that register a new subject at
+    the same moment, and its event is lost.
+    """
+    from confluent_kafka.schema_registry import Schema
+    from django.conf import settings
+    from edx_event_bus_kafka.internal import config, producer
+    from openedx_events.tooling import OpenEdxPublicSignal
+
+    client = config.get_schema_registry_client()
+    for event_type in event_types:
+        serializer = producer.get_signal_serializer(OpenEdxPublicSignal.get_signal_by_type(event_type))
+        for topic, entry in settings.EVENT_BUS_PRODUCER_CONFIG[event_type].items():
+            for name, schema in (
+                ("string", producer.extract_key_schema(serializer, entry["event_key_field"])),
+                (f"{event_type}.{serializer.schema['name']}", serializer.schema_string()),
+            ):
+                client.register_schema(f"{config.get_full_topic(topic)}-{name}", Schema(schema, "AVRO"))
+
+
+@action
+def rename(username, new_username):
+    """Give a learner another username."""
+    user = _user(username)
+    user.username = new_username
+    user.save()
+
+
+@action
+def delete(username):
+    """Delete a learner."""
+    _user(username).delete()
+
+
+def _user(username):
+    from common.djangoapps.student.models import User
+
+    return User.objects.get(username=username)
+
+
+def main():
+    """Answer line by line, until the input ends."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lms.envs.production")
+    import lms  # noqa: F401 - its Celery application publishes the tasks
+
+    django.setup()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"result": ACTIONS[request.pop("do")](**request)}
+        except Exception as exc:  # pylint: disable=broad-except
+            answer = {"error": f"{type(exc).__name__}: {exc}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

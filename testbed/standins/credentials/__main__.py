@@ -1,0 +1,54 @@
+"""
+The local stand-in of Credentials.
+
+``python -m testbed.standins.credentials --database FILE --programs FILE [--port 0]`` starts it.
+
+The environment has to have ``CREDENTIALS_JWT_SECRET_KEY``, ``CREDENTIALS_JWT_ISSUER`` and ``CREDENTIALS_JWT_AUDIENCE``.
+The database is created if it is not there, and kept: a stand-in that is started again knows its certificates.
+``CREDENTIALS_CFG`` (optional) names a YAML file of settings, those of the event bus above all.
+"""
+
+import os
+
+import django
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.wsgi import get_wsgi_application
+from django.db import Error, connection
+
+from testbed.standins import serving
+from testbed.standins.credentials.control.faults import FAULTS, FaultGate
+
+
+def main():
+    """Read the options, create the tables and serve."""
+    serving.end_on_signals()
+    parser = serving.OptionParser("CREDENTIALS", prog="python -m testbed.standins.credentials", description=__doc__)
+    parser.add_argument("--database", required=True, metavar="FILE", help="SQLite file")
+    parser.add_argument("--consume", metavar="GROUP", help="do not serve: take certificates from events, as this group")
+    options = parser.parse_args()
+    os.environ.update(  # not setdefault: the caller's DJANGO_SETTINGS_MODULE is the LMS's
+        DJANGO_SETTINGS_MODULE="testbed.standins.credentials.settings",
+        CREDENTIALS_STANDIN_DATABASE=options.database,
+        CREDENTIALS_STANDIN_PROGRAMS=options.programs,
+    )
+    django.setup()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer; the file remembers it
+        call_command("migrate", run_syncdb=True, verbosity=0)
+        superuser = {"is_staff": True, "is_superuser": True}
+        get_user_model().objects.get_or_create(username=settings.SERVICE_USERNAME, defaults=superuser)
+    except Error as error:
+        parser.error(f"cannot use the database {options.database}: {error}")
+    if options.consume:
+        from testbed.standins.credentials.consumer import consume  # its models need the settings
+
+        consume(options.consume)
+        return
+    serving.serve(FaultGate(get_wsgi_application(), FAULTS), options.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""
+The local stand-in of Credentials, the day after: it takes certificates from the LMS's events, and is called by nobody.
+
+It keeps the rule of every consumer: for each learner (user id) and program, the event with the latest time counts. It
+stores what the event says through the function that a POST goes through, which announces each certificate if the
+settings enable that: here they must not.
+"""
+
+import json
+from uuid import UUID
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import transaction
+
+from testbed.standins.credentials.api import store
+from testbed.standins.credentials.events import SIGNALS
+from testbed.standins.credentials.models import Credential, LastEvent, User
+
+
+def consume(group):
+    """
+    Consume the topic from its start, or from where the group has come, until the process ends or the bus goes away.
+
+    Args:
+        group (str): the consumer group.
+    """
+    for event in SIGNALS.values():
+        event.connect(_take)
+    extra = {"consumer_name": group, "check_backlog": True}
+    call_command("consume_events", "--topic", settings.TOPIC, "--group_id", group, "--extra", json.dumps(extra))
+
+
+@transaction.atomic
+def _take(metadata, program_certificate, from_event_bus, **kwargs):
+    if not from_event_bus:
+        return
+    learner, program_uuid = program_certificate.user, UUID(program_certificate.program.uuid)
+    last, is_first = LastEvent.objects.get_or_create(
+        lms_user_id=learner.id, program_uuid=program_uuid, defaults={"time": metadata.time}
+    )
+    if not is_first:
+        if metadata.time < last.time:
+            return
+        last.time = metadata.time
+        last.save()
+    # The user id is who it is. A POST has the username alone, so a learner who was renamed is somebody else to it.
+    user = User.objects.filter(lms_user_id=learner.id).first() or User(lms_user_id=learner.id)
+    if user.username != learner.pii.username:
+        Credential.objects.filter(username=user.username).update(username=learner.pii.username)
+    user.username, user.email = learner.pii.username, learner.pii.email
+    user.save()
+    store(
+        {"username": user.username, "type": Credential.PROGRAM, "key": str(program_uuid)},
+        status=program_certificate.status,
+    )

@@ -1,0 +1,80 @@
+"""Test tooling: drives the local stand-in of Credentials (its faults, and what it has stored) through HTTP."""
+
+import requests
+
+
+class CredentialsControl:
+    """
+    The control endpoints of a running stand-in.
+
+    Args:
+        url (str): as the stand-in printed it
+    """
+
+    def __init__(self, url):
+        self.url = f"{url.rstrip('/')}/_standin/"
+
+    def fault(self, kind, **options):
+        """
+        Append a fault; it is applied to the next ``times`` matching requests (None: until cleared).
+
+        Args:
+            kind (str): one of ``testbed.standins.credentials.control.faults.KINDS``
+            options: ``times``, ``method``, ``path`` (such as ``credentials/``) and ``type``; for ``status``, and for
+                ``status_after``, which carries the request out before it answers so, also ``status`` (one of
+                ``FAULT_STATUSES`` in ``api.py``), ``headers`` (such as a redirect's ``Location``) and
+                ``body``; for ``delay`` also ``seconds``
+
+        Returns:
+            int: its id
+        """
+        return self._call("POST", "faults/", {"kind": kind, **options})["id"]
+
+    def clear(self):
+        """Forget all faults and release what they hold."""
+        self._call("DELETE", "faults/")
+
+    def held(self):
+        """Return how many requests are held at this moment."""
+        return self._call("GET", "faults/")["held"]
+
+    def applied(self, fault_id=None):
+        """Return how often a fault was applied; without an id, how often all together that were not cleared."""
+        faults = self._call("GET", "faults/")["faults"]
+        return sum(fault["applied"] for fault in faults if fault_id in (None, fault["id"]))
+
+    def credentials(self):
+        """Return all stored certificates, with the history of each."""
+        return self._call("GET", "credentials/")
+
+    def requests(self):
+        """Return the API requests so far: method, path, type, status (None: no answer) and fault of each."""
+        return self._call("GET", "requests/")
+
+    def store(self, records):
+        """
+        Store program certificates directly.
+
+        Args:
+            records (iterable[dict]): username, program_uuid, status and modified (ISO 8601) of each, and optionally
+                created, which is modified otherwise
+        """
+        self._call("POST", "credentials/", list(records))
+
+    def change_status(self, usernames, status):
+        """Change the status of all program certificates of some learners, and nothing else: ``modified`` stays."""
+        self._call("PATCH", "credentials/", {"usernames": list(usernames), "status": status})
+
+    def delete(self, usernames):
+        """Delete all program certificates of some learners for good."""
+        self._call("DELETE", "credentials/", {"usernames": list(usernames)})
+
+    def set_clock(self, offset):
+        """Have certificates stamped by a clock that is so many seconds ahead or, below 0, behind."""
+        self._call("PUT", "clock/", {"offset": offset})
+
+    def _call(self, method, path, body=None):
+        response = requests.request(method, self.url + path, json=body, timeout=30)
+        if not response.ok:
+            raise ValueError(f"{method} {path}: {response.status_code} {response.text}")
+        return response.json() if response.content else None

@@ -1,0 +1,82 @@
+"""Settings of the local stand-in of Credentials; its ``__main__`` puts the options into the environment."""
+
+import os
+import secrets
+
+import yaml
+
+from testbed.run.inputs import AWARDED, REVOKED
+from testbed.standins import serving
+
+SECRET_KEY = secrets.token_hex()  # signs nothing that has to outlive the process
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+ROOT_URLCONF = "testbed.standins.credentials.urls"
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "rest_framework",
+    "testbed.standins.credentials",
+]
+MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]  # APPEND_SLASH: 301, also for a POST
+USE_TZ = True
+TIME_ZONE = "UTC"
+LOGGING = serving.LOGGING
+OPENEDX_TELEMETRY = []
+DATA_UPLOAD_MAX_MEMORY_SIZE = None  # tests store many thousand certificates at once
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ["CREDENTIALS_STANDIN_DATABASE"],
+        "CONN_MAX_AGE": None,  # one connection a thread; the server closes it with the thread's HTTP connection
+        # A transaction that begins by reading and then has to write fails with "database is locked" when another one
+        # wrote in between, however long the timeout. One that begins by taking the write lock waits for its turn.
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 30, "init_command": "PRAGMA synchronous=NORMAL"},
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+MIGRATION_MODULES = {"auth": None, "contenttypes": None}  # all tables straight from the models
+AUTH_USER_MODEL = "credentials.User"
+
+JWT_AUTH = serving.jwt_auth("CREDENTIALS")
+EDX_DRF_EXTENSIONS = {  # whether somebody is a superuser is not taken from the token
+    "JWT_PAYLOAD_USER_ATTRIBUTE_MAPPING": {
+        "administrator": "is_staff",
+        "email": "email",
+        "user_id": "lms_user_id",
+    },
+}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["edx_rest_framework_extensions.auth.jwt.authentication.JwtAuthentication"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+}
+
+# The user that the LMS speaks as, whom an operator has made a superuser here.
+SERVICE_USERNAME = "credentials_service_user"
+# The domain of the Site, which certificates are shown under in events.
+SITE_DOMAIN = "credentials.example.com"
+
+# Whatever the file lists has an active certificate configuration here, and its course runs are in the catalog.
+PROGRAMS, _, _course_runs = serving.read_programs(os.environ["CREDENTIALS_STANDIN_PROGRAMS"])
+COURSE_RUNS = {
+    *_course_runs,
+    *(run["key"] for program in PROGRAMS.values() for course in program["courses"] for run in course["course_runs"]),
+}
+
+# As in the real one: both events are off, and topics have a prefix.
+EVENT_BUS_PRODUCER = "edx_event_bus_redis.create_producer"
+EVENT_BUS_CONSUMER = "edx_event_bus_redis.RedisEventConsumer"
+EVENT_BUS_TOPIC_PREFIX = "dev"
+TOPIC = "learning-program-certificate-lifecycle"
+EVENT_BUS_PRODUCER_CONFIG = {
+    event_type: {TOPIC: {"event_key_field": "program_certificate.program.uuid", "enabled": False}}
+    for event_type in (AWARDED, REVOKED)
+}
+
+# An operator's YAML file. As in the real one, a setting in it replaces the whole setting, and nothing is merged.
+if _path := os.environ.get("CREDENTIALS_CFG"):
+    with open(_path, encoding="utf-8") as _file:
+        globals().update(yaml.safe_load(_file))
+    # Sends what is enabled to the bus. Its start takes a third of a second, so only where it can be enabled.
+    INSTALLED_APPS.append("openedx_events")

@@ -1,0 +1,1 @@
+"""Tests that what the operators' pages say is true."""

@@ -1,0 +1,299 @@
+"""
+What operators get wrong in the settings of the event bus, and what the check that the pages name says about it:
+``./manage.py lms check --deploy --tag event_bus --fail-level WARNING``.
+
+Each row is merged into the LMS's settings as ``lms/envs/production.py`` merges the YAML file. With some rows
+openedx-events does not start.
+"""
+
+import copy
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import run_checks
+from django.test import override_settings
+from openedx_events.event_bus import merge_producer_configs
+from openedx_events.exceptions import ProducerConfigurationError
+
+from testbed import ROOT
+from testbed.run.inputs import AWARDED, REVOKED
+from testbed.site.site import TOPIC
+
+RIGHT = {
+    "EVENT_BUS_PRODUCER": "edx_event_bus_redis.create_producer",
+    "EVENT_BUS_REDIS_CONNECTION_URL": "redis://127.0.0.1:1/0?socket_timeout=2&socket_connect_timeout=2",
+    "EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": 1,
+    "EVENT_BUS_PRODUCER_CONFIG": {AWARDED: {TOPIC: {"enabled": True}}, REVOKED: {TOPIC: {"enabled": True}}},
+}
+KAFKA = {"EVENT_BUS_PRODUCER": "edx_event_bus_kafka.create_producer"}
+MISSING = object()
+KEY = "program_certificate.program.uuid"
+CONSUMER = {"EVENT_BUS_CONSUMER": "edx_event_bus_redis.RedisEventConsumer"}
+NO_PRODUCER, NO_SERVERS, NO_REGISTRY, WRONG_URL, NO_TIMEOUT, POLL, LENGTH, PREFIX, NO_SECRET = (
+    [f"event_bus.W{number:03}"] for number in (1, 3, 4, 5, 6, 7, 8, 9, 10)
+)
+ALONE, OTHER_TOPIC, OTHER_KEY = (["programs.W001"], ["programs.W002"], ["programs.W003"])
+
+
+def producer(value):
+    """Make a row: another producer."""
+    return {"EVENT_BUS_PRODUCER": value}
+
+
+def kafka(**changes):
+    """Make a row: Kafka, with some settings changed."""
+    right = {"BOOTSTRAP_SERVERS": "kafka:9092", "SCHEMA_REGISTRY_URL": "http://registry:8081", **changes}
+    return {**KAFKA, **{f"EVENT_BUS_KAFKA_{name}": value for name, value in right.items()}}
+
+
+def awarded(topics):
+    """Make a row: other topics of the first event."""
+    return {"EVENT_BUS_PRODUCER_CONFIG": RIGHT["EVENT_BUS_PRODUCER_CONFIG"] | {AWARDED: topics}}
+
+
+def url(value, **changes):
+    """Make a row: another address of Redis."""
+    return {"EVENT_BUS_REDIS_CONNECTION_URL": value, **changes}
+
+
+def poll(value, **changes):
+    """Make a row: another poll time-out of the consumers of Redis."""
+    return {"EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": value, **changes}
+
+
+# Name: changed settings.
+RIGHT_ROWS = {
+    "right": {},
+    "with a consumer": CONSUMER,
+    "no consumer, poll time-out not set": poll(MISSING),
+    "no consumer, poll time-out of 60 s": poll(60),
+    "TLS, user and password": url("rediss://user:pa%24s@redis:6380/1?socket_timeout=2&socket_connect_timeout=2"),
+    "no database, no port": url("redis://redis?socket_timeout=2"),
+    "socket_timeout alone": url("redis://redis:6379/0?socket_timeout=2", **CONSUMER),
+    "other options of redis-py": url("redis://redis:6379/0?socket_timeout=2&health_check_interval=30"),
+    "time-out of 60 s": url("redis://redis:6379/0?socket_timeout=60"),
+    "Unix socket": url("unix:///run/redis.sock?db=1", **CONSUMER),
+    "Unix socket with a time-out": url("unix:///run/redis.sock?socket_timeout=2", **CONSUMER),
+    "length of the stream": {"EVENT_BUS_REDIS_STREAM_MAX_LEN": 100_000},
+    "prefix": {"EVENT_BUS_TOPIC_PREFIX": "prod"},
+    "prefix with a hyphen inside": {"EVENT_BUS_TOPIC_PREFIX": "eu-prod"},
+    "prefix null": {"EVENT_BUS_TOPIC_PREFIX": None},
+    "none": {"EVENT_BUS_PRODUCER_CONFIG": MISSING},
+    "none, no producer": {"EVENT_BUS_PRODUCER_CONFIG": MISSING, **producer(MISSING)},
+    "Redis, another key": awarded({TOPIC: {"enabled": True, "event_key_field": "program_certificate.uuid"}}),
+    "Redis, a second topic": awarded({TOPIC: {"enabled": True}, "other": {"enabled": True, "event_key_field": "x"}}),
+    "Kafka": kafka(),
+    "Kafka, two servers": kafka(BOOTSTRAP_SERVERS="kafka-1:9092,kafka-2:9092"),
+    "Kafka, keys": kafka(API_KEY="k", API_SECRET="s", SCHEMA_REGISTRY_API_KEY="k", SCHEMA_REGISTRY_API_SECRET="s"),
+    "Kafka, https": kafka(SCHEMA_REGISTRY_URL="https://registry"),
+    "Kafka, a second topic with another key": kafka()
+    | awarded({TOPIC: {"enabled": True}, "other": {"enabled": True, "event_key_field": "program_certificate.uuid"}}),
+}
+# Name: changed settings, ids of the warnings.
+WRONG_ROWS = {
+    "producer not set": (producer(MISSING), NO_PRODUCER),
+    "producer empty": (producer(""), NO_PRODUCER),
+    "producer null": (producer(None), NO_PRODUCER),
+    "module misspelt": (producer("edx_event_bus_rediss.create_producer"), NO_PRODUCER),
+    "function misspelt": (producer("edx_event_bus_redis.create_producr"), NO_PRODUCER),
+    "no dot": (producer("redis"), NO_PRODUCER),
+    "a colon": (producer("edx_event_bus_redis:create_producer"), NO_PRODUCER),
+    "not callable": (producer("logging.INFO"), NO_PRODUCER),
+    "the consumer": (producer("edx_event_bus_redis.RedisEventConsumer"), NO_PRODUCER),
+    "the class of the producer": (producer("edx_event_bus_kafka.KafkaEventProducer"), NO_PRODUCER),
+    "an int": (producer(3), NO_PRODUCER),
+    "a list": (producer(["edx_event_bus_redis.create_producer"]), NO_PRODUCER),
+    "a dict": (producer({"a": 1}), NO_PRODUCER),
+    "ends with a dot": (producer("edx_event_bus_redis."), NO_PRODUCER),
+    "starts with a dot": (producer(".create_producer"), NO_PRODUCER),
+    "a producer of the site": (producer("site_events.create_producer"), NO_PRODUCER),
+    "Kafka without servers": (kafka(BOOTSTRAP_SERVERS=MISSING), NO_SERVERS),
+    "Kafka, a list of servers": (kafka(BOOTSTRAP_SERVERS=["kafka:9092"]), NO_SERVERS),
+    "Kafka, servers with a scheme": (kafka(BOOTSTRAP_SERVERS="kafka://kafka:9092"), NO_SERVERS),
+    "Kafka without a registry": (kafka(SCHEMA_REGISTRY_URL=MISSING), NO_REGISTRY),
+    "Kafka, a registry without a scheme": (kafka(SCHEMA_REGISTRY_URL="registry:8081"), NO_REGISTRY),
+    "Kafka, a registry that is a number": (kafka(SCHEMA_REGISTRY_URL=8081), NO_REGISTRY),
+    "Kafka, a key without its secret": (kafka(API_KEY="k"), NO_SECRET),
+    "Kafka, a secret without its key": (kafka(API_SECRET="s"), NO_SECRET),
+    "Kafka, a registry's key without its secret": (kafka(SCHEMA_REGISTRY_API_KEY="k"), NO_SECRET),
+    "Kafka, another key": (
+        kafka() | awarded({TOPIC: {"enabled": True, "event_key_field": "program_certificate.uuid"}}),
+        OTHER_KEY,
+    ),
+    "Kafka, no such key": (
+        kafka() | awarded({TOPIC: {"enabled": True, "event_key_field": "program_certificate.nope"}}),
+        OTHER_KEY,
+    ),
+    "no address of Redis": (url(MISSING), WRONG_URL),
+    "address null": (url(None), WRONG_URL),
+    "address that is a number": (url(6379), WRONG_URL),
+    "no scheme": (url("127.0.0.1:1"), WRONG_URL),
+    "another scheme": (url("http://redis:6379/0?socket_timeout=2"), WRONG_URL),
+    "no host": (url("redis://:6379/0?socket_timeout=2"), WRONG_URL),
+    "a template's variable": (url("redis://{{ REDIS_HOST }}:6379/0?socket_timeout=2"), WRONG_URL),
+    "port that is not a number": (url("redis://redis:port/0?socket_timeout=2"), WRONG_URL),
+    "password with a slash": (url("redis://:pa/ss@redis:6379/0?socket_timeout=2"), WRONG_URL),
+    "path that is not a database": (url("redis://redis:6379/bus?socket_timeout=2"), WRONG_URL),
+    "& in place of ?": (url("redis://redis:6379/0&socket_timeout=2"), WRONG_URL),
+    "option misspelt": (url("redis://redis:6379/0?socket_timeout=2&conect_timeout=2"), WRONG_URL),
+    "Unix socket without a path": (url("unix://?socket_timeout=2"), WRONG_URL),
+    "no time-outs": (url("redis://127.0.0.1:1/0"), NO_TIMEOUT),
+    "socket_connect_timeout alone": (url("redis://127.0.0.1:1/0?socket_connect_timeout=2"), NO_TIMEOUT),
+    "Tutor's address": (url("redis://@redis:6379/", **CONSUMER), NO_TIMEOUT),
+    "time-out of 0": (url("redis://redis:6379/0?socket_timeout=0"), NO_TIMEOUT),
+    "time-out in milliseconds": (url("redis://redis:6379/0?socket_timeout=2000"), NO_TIMEOUT),
+    "connect time-out in ms": (url("redis://redis:6379/0?socket_timeout=2&socket_connect_timeout=2000"), NO_TIMEOUT),
+    "poll time-out too long": (poll(60, **CONSUMER), POLL),
+    "poll time-out not set": (poll(MISSING, **CONSUMER), POLL),
+    "poll time-out of 0": (poll(0, **CONSUMER), POLL),
+    "poll time-out is a text": (poll("1", **CONSUMER), POLL),
+    "length of the stream 0": ({"EVENT_BUS_REDIS_STREAM_MAX_LEN": 0}, LENGTH),
+    "length of the stream negative": ({"EVENT_BUS_REDIS_STREAM_MAX_LEN": -1}, LENGTH),
+    "length of the stream 10k": ({"EVENT_BUS_REDIS_STREAM_MAX_LEN": "10k"}, LENGTH),
+    "prefix ends in a hyphen": ({"EVENT_BUS_TOPIC_PREFIX": "prod-"}, PREFIX),
+    "only awarded": ({"EVENT_BUS_PRODUCER_CONFIG": {AWARDED: {TOPIC: {"enabled": True}}}}, ALONE),
+    "only revoked": ({"EVENT_BUS_PRODUCER_CONFIG": {REVOKED: {TOPIC: {"enabled": True}}}}, ALONE),
+    "enabled: null": (awarded({TOPIC: {"enabled": None}}), ALONE),
+    "topic without enabled": (awarded({TOPIC: {"event_key_field": KEY}}), ALONE),
+    "topic without anything": (awarded({TOPIC: {}}), ALONE),
+    "another topic": (awarded({"other": {"enabled": True, "event_key_field": KEY}}), OTHER_TOPIC),
+    "topic that is a number": (awarded({3: {"enabled": True, "event_key_field": KEY}}), OTHER_TOPIC),
+    "topic that is null": (awarded({None: {"enabled": True, "event_key_field": KEY}}), OTHER_TOPIC),
+}
+# Name: changed settings, what the error of openedx-events contains.
+REFUSED_ROWS = {
+    "another topic, no key": (awarded({"other": {"enabled": True}}), "missing 'event_key_field'"),
+    "event misspelt": (
+        {"EVENT_BUS_PRODUCER_CONFIG": {f"{AWARDED}x": {TOPIC: {"enabled": True}}}},
+        f"No OpenEdxPublicSignal of type: '{AWARDED}x'",
+    ),
+    "event that is a number": ({"EVENT_BUS_PRODUCER_CONFIG": {3: {}}}, "No OpenEdxPublicSignal of type: '3'"),
+    "enabled: a text": (awarded({TOPIC: {"enabled": "true"}}), "Expected type: <class 'bool'> for 'enabled'"),
+    "enabled: a number": (awarded({TOPIC: {"enabled": 1}}), "Expected type: <class 'bool'> for 'enabled'"),
+    "event: null": (awarded(None), "'NoneType' object has no attribute 'items'"),
+    "event: a number": (awarded(3), "'int' object has no attribute 'items'"),
+    "event: a list": (awarded([TOPIC]), "'list' object has no attribute 'items'"),
+    "topic: null": (awarded({TOPIC: None}), "'NoneType' object has no attribute 'get'"),
+    "topic: a number": (awarded({TOPIC: 3}), "'int' object has no attribute 'get'"),
+    "topic: a list": (awarded({TOPIC: [True]}), "'list' object has no attribute 'get'"),
+}
+ROWS = {**{name: (changes, []) for name, changes in RIGHT_ROWS.items()}, **WRONG_ROWS, **REFUSED_ROWS}
+# On real processes: a few, and those whose settings the libraries read while they are imported.
+REAL = {
+    "right": [],
+    "Kafka": [],
+    "starts with a dot": NO_PRODUCER,
+    "no time-outs": NO_TIMEOUT,
+    "only awarded": ALONE,
+    "topic that is a number": OTHER_TOPIC,
+    "length of the stream 10k": NO_PRODUCER + LENGTH,
+    "another topic, no key": "missing 'event_key_field'",
+    "event: null": "'NoneType' object has no attribute 'items'",
+    "topic: null": "'NoneType' object has no attribute 'get'",
+}
+
+
+def merged(changes):
+    """Return the settings of a row, as production makes them."""
+    made = {**copy.deepcopy(RIGHT), **changes}
+    config = made["EVENT_BUS_PRODUCER_CONFIG"]
+    config = merge_producer_configs(settings.EVENT_BUS_PRODUCER_CONFIG, {} if config is MISSING else config)
+    made = {name: value for name, value in made.items() if value is not MISSING}
+    return {**made, "EVENT_BUS_PRODUCER_CONFIG": config}
+
+
+def list_ids(output):
+    """Return the ids of the warnings in what the command printed."""
+    return [word.strip("()") for word in output.split() if word.startswith(("(event_bus.W", "(programs.W"))]
+
+
+def run_check(file, **env):
+    """Run the check of the pages with a YAML file of settings."""
+    env = {**os.environ, **env, "LMS_CFG": str(file)}
+    env.pop("DJANGO_SETTINGS_MODULE", None)
+    arguments = ["check", "--deploy", "--tag", "event_bus", "--fail-level", "WARNING"]
+    command = [sys.executable, "manage.py", "lms", "--settings", "production", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def write_settings(folder, changes):
+    """Write a row as the YAML file of an LMS. Return its path."""
+    config = {
+        "SECRET_KEY": "x" * 50,
+        "JWT_AUTH": {"JWT_SECRET_KEY": "y" * 50, "JWT_ISSUER": "issuer", "JWT_AUDIENCE": "audience"},
+        "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+        **{name: value for name, value in {**RIGHT, **changes}.items() if value is not MISSING},
+    }
+    file = folder / "lms.yml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_misconfiguration(row):
+    changes, expected = ROWS[row]
+    openedx_events = apps.get_app_config("openedx_events")
+    if isinstance(expected, str):
+        with pytest.raises((ProducerConfigurationError, AttributeError), match=re.escape(expected)):
+            with override_settings(**merged(changes)):
+                openedx_events.ready()
+        return
+    with override_settings(**merged(changes)):
+        openedx_events.ready()
+        messages = run_checks(tags=["event_bus"], include_deployment_checks=True)
+    assert [message.id for message in messages] == expected
+    assert all(message.hint for message in messages)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("row", REAL)
+def test_real_check(row, tmp_path):
+    expected = REAL[row]
+
+    run = run_check(write_settings(tmp_path, ROWS[row][0]))
+
+    if isinstance(expected, str):
+        assert run.returncode == 1
+        assert expected in run.stderr.splitlines()[-1]
+        return
+    assert run.returncode == bool(expected), run.stderr
+    assert "Traceback" not in run.stderr
+    assert list_ids(run.stderr) == expected
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("error", ["SystemExit('bye')", "KeyboardInterrupt", "ImportError", "RuntimeError('no')"])
+def test_library_that_raises_when_it_is_imported(error, tmp_path):
+    (tmp_path / "edx_event_bus_redis.py").write_text(f"raise {error}\n", encoding="utf-8")
+
+    run = run_check(write_settings(tmp_path, {}), PYTHONPATH=str(tmp_path))
+
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    assert list_ids(run.stderr) == NO_PRODUCER
+    assert error.partition("(")[0] in run.stderr
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("library", ["redis", "kafka"])
+def test_other_commands_import_no_library_of_the_event_bus(library, tmp_path):
+    code = (
+        "import sys; sys.argv[1:] = ['lms', '--settings', 'production', 'check']; import runpy\n"
+        "try: runpy.run_path('manage.py', run_name='__main__')\n"
+        "finally: print(*(name for name in sys.modules if name.startswith(('edx_event_bus', 'confluent_kafka'))))"
+    )
+    file = write_settings(tmp_path, kafka() if library == "kafka" else {})
+    env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**env, "LMS_CFG": str(file)}, capture_output=True, text=True
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[1:] == [""]

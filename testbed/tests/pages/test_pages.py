@@ -1,0 +1,256 @@
+"""
+What the operators' pages say is true: each settings block and each command on them is parsed or run.
+"""
+
+import codeop
+import copy
+import io
+import shlex
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+import yaml
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import run_checks
+from django.core.management import CommandError, call_command, get_commands, load_command_class
+from django.db import connection
+from django.test import override_settings
+from django.test.utils import isolate_apps
+from openedx_events.event_bus import merge_producer_configs
+
+from common.djangoapps.student.tests.factories import UserFactory
+from openedx.core.djangoapps.programs.events import emit_program_certificate
+from testbed import ROOT
+from testbed.pages.blocks import PAGES, literal_blocks, named_block
+from testbed.run.inputs import AWARDED, REVOKED
+from testbed.servers.valkey import connect
+from testbed.site.site import TOPIC
+
+SCHEDULED = ["republish_program_certificate_events", "--start-date", "4h"]
+# Blocks that other tests take from the page and run, and where.
+RUN_ELSEWHERE = {
+    **dict.fromkeys(("tutor-plugin", "tutor-cronjob"), "pages/test_tutor.py"),
+    **dict.fromkeys(
+        ("kafka-topic", "kafka-consumer", "kafka-first-start", "kafka-flush", "kafka-look"), "faults/test_kafka_faults.py"
+    ),
+}
+
+
+def blocks():
+    """Return the named blocks: name -> language."""
+    found = {}
+    for page in PAGES:
+        for block in literal_blocks(page):
+            [name] = block["names"] or [f"nameless in {page.name}: {block.astext()}"]
+            found[name] = next((word for word in block["classes"] if word != "code"), None)
+    return found
+
+
+def commands(name):
+    """Return the commands of a block, each as a list of words."""
+    lines = named_block(name).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.strip()]
+
+
+CONSOLE = sorted(name for name, language in blocks().items() if language == "console")
+
+
+def enabled(config):
+    """Return which of the two events a producer configuration enables on the topic."""
+    return [event_type for event_type in (AWARDED, REVOKED) if config[event_type][TOPIC]["enabled"] is True]
+
+
+def check():
+    """Run the checks of the event bus."""
+    return run_checks(tags=["event_bus"], include_deployment_checks=True)
+
+
+def test_no_page_has_a_gap():
+    for page in (*PAGES, *(ROOT / "openedx/core/djangoapps/programs/docs/decisions").glob("000[23]*.rst")):
+        assert "%(" not in page.read_text(encoding="utf-8"), page
+
+
+def test_each_block_is_tested():
+    tests = (ROOT / "testbed/tests/pages/test_pages.py").read_text(encoding="utf-8")
+    for name, language in blocks().items():
+        if name in RUN_ELSEWHERE:
+            tests_there = (ROOT / "testbed/tests" / RUN_ELSEWHERE[name]).read_text(encoding="utf-8")
+            assert f'"{name}"' in tests_there, name
+        else:
+            assert language == "console" or f'"{name}"' in tests, name
+    assert len(blocks()) > 15
+
+
+@pytest.mark.parametrize("name", CONSOLE)
+def test_commands_take_their_arguments(name):
+    for words in commands(name):
+        if words[0] in ("redis-cli", "celery", "kafka-topics.sh"):
+            continue  # test_redis_commands, test_repair_faults.py and test_kafka_faults.py run them
+        assert words[:2] == ["./manage.py", "lms"]
+        command, *arguments = words[2:]
+        parser = load_command_class(get_commands()[command], command).create_parser("manage.py", command)
+        parser.parse_args(arguments)
+        with pytest.raises(CommandError):
+            parser.called_from_command_line = False
+            parser.parse_args([*arguments, "--no-such-option"])
+
+
+def test_check_command():
+    [[_manage, _lms, command, *arguments]] = commands("check")
+    output = io.StringIO()
+    call_command(command, *arguments, stdout=output)
+    assert "no issues" in output.getvalue()
+
+
+def test_both_flags_of_notify_credentials_and_a_filter():
+    # Without both it starts no revocation, and without a filter it refuses.
+    [_cache_programs, words] = commands("notify-credentials")
+    assert {"--notify_programs", "--revoke_program_certs", "--start-date"} <= set(words)
+
+
+def test_events_in_yaml():
+    merged = merge_producer_configs(
+        settings.EVENT_BUS_PRODUCER_CONFIG, yaml.safe_load(named_block("events-yaml"))["EVENT_BUS_PRODUCER_CONFIG"]
+    )
+    assert not enabled(settings.EVENT_BUS_PRODUCER_CONFIG)
+    assert enabled(merged) == [AWARDED, REVOKED]
+
+
+def test_events_in_python():
+    config = copy.deepcopy(settings.EVENT_BUS_PRODUCER_CONFIG)
+    exec(named_block("events-python"), {"EVENT_BUS_PRODUCER_CONFIG": config})  # pylint: disable=exec-used
+    assert enabled(config) == [AWARDED, REVOKED]
+
+
+def test_redis_in_yaml():
+    made = yaml.safe_load(named_block("redis-yaml"))
+    config = yaml.safe_load(named_block("events-yaml"))["EVENT_BUS_PRODUCER_CONFIG"]
+    made["EVENT_BUS_PRODUCER_CONFIG"] = merge_producer_configs(settings.EVENT_BUS_PRODUCER_CONFIG, config)
+    with override_settings(**made):
+        assert not check()
+        # It can fail: without the time-outs.
+        with override_settings(EVENT_BUS_REDIS_CONNECTION_URL="redis://redis:6379/0"):
+            assert [message.id for message in check()] == ["event_bus.W006"]
+
+
+def test_kafka_in_yaml():
+    made = yaml.safe_load(named_block("kafka-yaml"))
+    config = yaml.safe_load(named_block("events-yaml"))["EVENT_BUS_PRODUCER_CONFIG"]
+    made["EVENT_BUS_PRODUCER_CONFIG"] = merge_producer_configs(settings.EVENT_BUS_PRODUCER_CONFIG, config)
+    with override_settings(**made):
+        assert not check()
+        # It can fail: without a registry.
+        with override_settings(EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL=None):
+            assert [message.id for message in check()] == ["event_bus.W004"]
+
+
+def test_credentials_starts_with_what_it_is_given():
+    # Its settings replace the dictionary, so this is all that there is.
+    made = yaml.safe_load(named_block("credentials-off"))
+    with override_settings(**made):
+        apps.get_app_config("openedx_events").ready()
+    assert not enabled(made["EVENT_BUS_PRODUCER_CONFIG"])
+
+
+@pytest.mark.parametrize("name", ["kafka-first-start", "kafka-look"])
+def test_what_is_for_the_shell_can_be_pasted(name):
+    # There a line that follows a block's body needs a blank one before it.
+    pending = []
+    for line in [*named_block(name).splitlines(), ""]:
+        pending.append(line)
+        if codeop.compile_command("\n".join(pending)):
+            pending = []
+    assert not "".join(pending)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_consumer_example():
+    block = named_block("consumer-example")
+    assert len(block.splitlines()) <= 25
+    imports = """
+from django.db import models, transaction
+from django.dispatch import receiver
+from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
+"""
+    consumer = {"__name__": "lms.djangoapps.certificates.models"}  # an application that is installed
+    with isolate_apps("lms.djangoapps.certificates"):
+        exec(imports + block, consumer)  # pylint: disable=exec-used
+    model, user, start = consumer["ProgramCertificate"], UserFactory(), datetime(2026, 11, 23, tzinfo=UTC)
+    with connection.schema_editor() as editor:
+        editor.create_model(model)
+    try:
+        known = []
+        for program, status, minute in (
+            (1, "awarded", 1),
+            (1, "awarded", 1),  # twice
+            (2, "awarded", 1),
+            (1, "revoked", 3),
+            (1, "awarded", 2),  # late
+            (2, "revoked", 5),
+            (1, "awarded", 4),  # out of order with the one before, but of another program
+        ):
+            time = start + timedelta(minutes=minute)
+            assert emit_program_certificate(user, UUID(int=program), status, time)
+            known.append(dict(model.objects.order_by("program_uuid").values_list("program_uuid", "status")))
+        first, second = UUID(int=1), UUID(int=2)
+        assert known[1] == {first: "awarded"}
+        assert known[4] == {first: "revoked", second: "awarded"}
+        assert known[6] == {first: "awarded", second: "revoked"}
+        assert set(model.objects.values_list("user_id", flat=True)) == {user.id}
+    finally:
+        for event in (consumer["PROGRAM_CERTIFICATE_AWARDED"], consumer["PROGRAM_CERTIFICATE_REVOKED"]):
+            event.disconnect(consumer["keep_latest"])
+        with connection.schema_editor() as editor:
+            editor.delete_model(model)
+
+
+def test_summary():
+    # What the command prints: test_republish_program_certificate_events.py.
+    assert [word.partition("=")[0] for word in named_block("republish-summary").split()] == [
+        *("learners", "awarded", "revoked", "skipped", "failed", "bus_errors")
+    ]
+
+
+def test_scheduled_runs():
+    # The fault suite runs this command, as cron does.
+    [cronjob] = yaml.safe_load_all(
+        yaml.safe_load(named_block("tutor-cronjob"))["patches"]["k8s-deployments"].replace("{{", "").replace("}}", "")
+    )
+    [container] = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    *schedule, rest = named_block("crontab").split(maxsplit=5)
+    *_schedule, in_tutor = named_block("tutor-crontab").split(maxsplit=5)
+    command = ["./manage.py", "lms", *SCHEDULED]
+    limited = ["timeout", "50m", *command]
+    assert shlex.split(rest.rpartition("&&")[2]) == limited
+    assert shlex.split(in_tutor) == ["tutor", "local", "exec", "-T", "lms", *limited]
+    assert container["args"] == command
+    assert cronjob["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] == 50 * 60
+    assert schedule == cronjob["spec"]["schedule"].split()
+    parser = load_command_class("openedx.core.djangoapps.programs", SCHEDULED[0]).create_parser("manage.py", "")
+    assert parser.parse_args(SCHEDULED[1:]).start_date
+
+
+@pytest.mark.e2e
+def test_redis_commands(processes, tmp_path):
+    from testbed.servers.valkey import Valkey
+
+    with connect(Valkey(processes, "redis", tmp_path / "redis").url) as client:
+        client.xadd(TOPIC, {"type": "first"})
+        client.xgroup_create(TOPIC, "my-group", id="0")
+        client.xadd(TOPIC, {"type": "last"})
+        answers = {
+            " ".join(words[1:3]) if words[1] == "XINFO" else words[1]: client.execute_command(*words[1:])
+            for name in CONSOLE
+            for words in commands(name)
+            if words[0] == "redis-cli" and words[1] != "XTRIM"
+        }
+        assert set(answers) == {"XREVRANGE", "XINFO STREAM", "XINFO GROUPS", "XPENDING"}
+        [(_id, fields)] = answers["XREVRANGE"]
+        assert fields == {b"type": b"last"}
+        # The group has read nothing yet.
+        assert answers["XINFO STREAM"][b"last-generated-id"] > answers["XINFO GROUPS"][0][b"last-delivered-id"]
+        [[_redis_cli, *trim]] = commands("redis-trim")
+        assert client.execute_command(*trim) == 2
+        assert client.xlen(TOPIC) == 0

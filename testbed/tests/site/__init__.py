@@ -1,0 +1,1 @@
+"""Tests that the slice behaves as the platform does."""

@@ -1,0 +1,1 @@
+"""Tests that the stand-ins answer as the real services do."""
