@@ -33,7 +33,8 @@ SCHEDULED = ["republish_program_certificate_events", "--start-date", "4h"]
 RUN_ELSEWHERE = {
     **dict.fromkeys(("tutor-plugin", "tutor-cronjob"), "pages/test_tutor.py"),
     **dict.fromkeys(
-        ("kafka-topic", "kafka-consumer", "kafka-first-start", "kafka-flush", "kafka-look"), "faults/test_kafka_faults.py"
+        ("kafka-topic", "kafka-consumer", "kafka-first-start", "kafka-flush", "kafka-look"),
+        "faults/test_kafka_faults.py",
     ),
 }
 
