@@ -79,9 +79,10 @@ apply: $(INSTALLED)  ## carry the change into a checkout of the platform (PLATFO
 verify: $(INSTALLED)  ## run the gates of a checkout of the platform on the change (PLATFORM=path, PLATFORM_VENV=path)
 	@$(BIN)/python scripts/verify_in_platform.py "$(PLATFORM)" $(if $(PLATFORM_VENV),--venv "$(PLATFORM_VENV)")
 
-quality: $(INSTALLED)  ## ruff, the platform's gates, migrations, imports, annotations
+quality: $(INSTALLED)  ## ruff, mypy, the platform's gates, migrations, imports, annotations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m testbed.checks.platform_gates
 	$(BIN)/python -m pytest -q testbed/tests/checks
 	$(BIN)/python manage.py lms makemigrations --check --dry-run

@@ -106,14 +106,9 @@ ROWS = (
 
 
 @register("event_bus", deploy=True)
-def check_event_bus(app_configs, **kwargs):
-    """
-    Warn about settings with which events are lost, or with which the event bus can block the sender.
-
-    Returns:
-        list[CheckMessage]: ``event_bus.W001`` to ``event_bus.W010``, or nothing while no event is enabled.
-    """
-    messages = {}
+def check_event_bus(app_configs: object, **kwargs: object) -> list[CheckWarning]:
+    """Warn about settings with which events are lost, or with which the event bus can block the sender."""
+    messages: dict[str, CheckWarning] = {}
     producer = getattr(settings, "EVENT_BUS_PRODUCER", None)
     for row in ROWS if _is_any_event_enabled() else ():
         if row.producer in (None, producer) and row.setting not in messages and (problem := _find_problem(row)):

@@ -18,13 +18,8 @@ EVENTS = {
 
 
 @register("event_bus", deploy=True)
-def check_program_certificate_events(app_configs, **kwargs):
-    """
-    Warn if only one of the two events is enabled, or an event has another topic or key than consumers expect.
-
-    Returns:
-        list[CheckMessage]: ``programs.W001`` to ``programs.W003``, or nothing.
-    """
+def check_program_certificate_events(app_configs: object, **kwargs: object) -> list[CheckWarning]:
+    """Warn if only one of the two events is enabled, or an event has another topic or key than consumers expect."""
     messages = []
     enabled = {event_type: _get_enabled_topics(event_type) for event_type in EVENTS}
     is_kafka = getattr(settings, "EVENT_BUS_PRODUCER", None) == "edx_event_bus_kafka.create_producer"

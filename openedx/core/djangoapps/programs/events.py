@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import User  # pylint: disable=imported-auth-user
 from django.core.exceptions import ObjectDoesNotExist
 from django.utils.timezone import localtime, now
 from edx_django_utils.monitoring import record_exception
 from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
+from requests import Response
 
 LOGGER = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ EVENTS = {
 }
 
 
-def emit_program_certificate_awarded(user: AbstractUser, program_uuid: UUID | str, response: object) -> bool:
+def emit_program_certificate_awarded(user: User, program_uuid: UUID | str, response: Response) -> bool:
     """
     Send ``PROGRAM_CERTIFICATE_AWARDED`` if Credentials has accepted an award.
 
@@ -39,8 +40,8 @@ def emit_program_certificate_awarded(user: AbstractUser, program_uuid: UUID | st
     Args:
         user: The learner, fetched with ``select_related("profile")``. Then the event needs no database query.
         program_uuid: The program.
-        response: The ``requests.Response`` to the award. Only a 201 shows that Credentials has stored it: a redirected
-            POST becomes a GET, and a gateway answers with a page of its own. Both are a 200.
+        response: The answer to the award. Only a 201 shows that Credentials has stored it: a redirected POST becomes a
+            GET, and a gateway answers with a page of its own. Both are a 200.
 
     Returns:
         True if the event was sent and no receiver failed. The producer of the event bus does not report its failures.
@@ -48,12 +49,12 @@ def emit_program_certificate_awarded(user: AbstractUser, program_uuid: UUID | st
     return _emit_if_accepted(user, program_uuid, "awarded", response)
 
 
-def emit_program_certificate_revoked(user: AbstractUser, program_uuid: UUID | str, response: object) -> bool:
+def emit_program_certificate_revoked(user: User, program_uuid: UUID | str, response: Response) -> bool:
     """Do the same for a revocation and ``PROGRAM_CERTIFICATE_REVOKED``."""
     return _emit_if_accepted(user, program_uuid, "revoked", response)
 
 
-def _emit_if_accepted(user: AbstractUser, program_uuid: UUID | str, status: str, response: object) -> bool:
+def _emit_if_accepted(user: User, program_uuid: UUID | str, status: str, response: Response) -> bool:
     """Send the event if the response is a 201, and log what it is otherwise."""
     with _errors_logged(user, program_uuid, status):
         answer = getattr(response, "status_code", type(response).__name__)
@@ -64,7 +65,7 @@ def _emit_if_accepted(user: AbstractUser, program_uuid: UUID | str, status: str,
     return False
 
 
-def emit_program_certificate(user: AbstractUser, program_uuid: UUID | str, status: str, time: datetime) -> bool:
+def emit_program_certificate(user: User, program_uuid: UUID | str, status: str, time: datetime) -> bool:
     """
     Send the event for a certificate whose state was read from Credentials.
 
@@ -100,7 +101,7 @@ def emit_program_certificate(user: AbstractUser, program_uuid: UUID | str, statu
     return False
 
 
-def _get_full_name(user: AbstractUser) -> str:
+def _get_full_name(user: User) -> str:
     try:
         return user.profile.name or ""  # Avro does not accept None.
     except ObjectDoesNotExist:
@@ -108,7 +109,7 @@ def _get_full_name(user: AbstractUser) -> str:
 
 
 @contextlib.contextmanager
-def _errors_logged(user: AbstractUser, program_uuid: UUID | str, status: str) -> Iterator[None]:
+def _errors_logged(user: User, program_uuid: UUID | str, status: str) -> Iterator[None]:
     """Log and record an exception instead of raising it."""
     try:
         yield
@@ -118,7 +119,7 @@ def _errors_logged(user: AbstractUser, program_uuid: UUID | str, status: str) ->
             record_exception()
 
 
-def _log_failure(user: AbstractUser, program_uuid: UUID | str, status: str, problem: str) -> None:
+def _log_failure(user: User, program_uuid: UUID | str, status: str, problem: str) -> None:
     """Log one line without personal data. The user, the uuid or the logger may be what is broken."""
     user_id = program = "unknown"
     with contextlib.suppress(Exception):

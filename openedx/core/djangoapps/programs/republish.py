@@ -9,8 +9,7 @@ from threading import Thread
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import User  # pylint: disable=imported-auth-user
 from django.utils.timezone import now
 from openedx_events.event_bus import get_producer
 from requests.adapters import HTTPAdapter
@@ -31,7 +30,7 @@ RETRIES = Retry(  # two, with one second of pauses in all; Retry-After is ignore
 MAX_AGE_GAP = timedelta(days=1)  # the clocks of Credentials and of the LMS may differ
 
 
-def republish(user: AbstractUser, named: bool) -> dict[str, int]:
+def republish(user: User, named: bool) -> dict[str, int]:
     """
     Read a learner's program certificates from Credentials, and send an event for each.
 
@@ -48,7 +47,7 @@ def republish(user: AbstractUser, named: bool) -> dict[str, int]:
     """
     counts = {"awarded": 0, "revoked": 0, "skipped": 0, "failed": 0}
     time = now()
-    service_user = get_user_model().objects.get(username=settings.CREDENTIALS_SERVICE_USERNAME)
+    service_user = User.objects.get(username=settings.CREDENTIALS_SERVICE_USERNAME)
     with get_credentials_api_client(service_user) as client:
         client.request = partial(client.request, timeout=TIMEOUT)
         client.mount("http://", HTTPAdapter(max_retries=RETRIES))
@@ -74,7 +73,7 @@ def republish(user: AbstractUser, named: bool) -> dict[str, int]:
     return counts
 
 
-def _publish(user: AbstractUser, named: bool, time: datetime, record: dict) -> str:
+def _publish(user: User, named: bool, time: datetime, record: dict) -> str:
     """Send the event of one certificate, and return what it counts as."""
     try:
         uuid, program_uuid, status = UUID(record["uuid"]), UUID(record["credential"]["program_uuid"]), record["status"]
