@@ -21,7 +21,7 @@ EVENTS = {
 def check_program_certificate_events(app_configs: object, **kwargs: object) -> list[CheckWarning]:
     """Warn if only one of the two events is enabled, or an event has another topic or key than consumers expect."""
     messages = []
-    enabled = {event_type: _get_enabled_topics(event_type) for event_type in EVENTS}
+    enabled = {event_type: get_enabled_topics(event_type) for event_type in EVENTS}
     is_kafka = getattr(settings, "EVENT_BUS_PRODUCER", None) == "edx_event_bus_kafka.create_producer"
     for event_type, topics in enabled.items() if any(enabled.values()) else ():
         if not topics:
@@ -36,7 +36,7 @@ def check_program_certificate_events(app_configs: object, **kwargs: object) -> l
     return messages
 
 
-def _get_enabled_topics(event_type: str) -> dict[object, object]:
+def get_enabled_topics(event_type: str) -> dict[object, object]:
     """Return topic -> key of the topics to which an event is sent. Return none if the configuration is malformed."""
     try:
         topics = settings.EVENT_BUS_PRODUCER_CONFIG[event_type]

@@ -1,5 +1,5 @@
 """
-Sends ``PROGRAM_CERTIFICATE_AWARDED`` and ``PROGRAM_CERTIFICATE_REVOKED``.
+Sends ``PROGRAM_CERTIFICATE_AWARDED`` and ``PROGRAM_CERTIFICATE_REVOKED``. The tasks of ``programs.tasks`` use it.
 
 None of the public functions raises an ``Exception``: an event that fails must not make an award look failed. See
 docs/decisions/0002-program-certificate-events.rst.
@@ -39,7 +39,6 @@ def emit_program_certificate_awarded(user: User, program_uuid: UUID | str, respo
 
     Args:
         user: The learner, fetched with ``select_related("profile")``. Then the event needs no database query.
-        program_uuid: The program.
         response: The answer to the award. Only a 201 shows that Credentials has stored it: a redirected POST becomes a
             GET, and a gateway answers with a page of its own. Both are a 200.
 
@@ -73,7 +72,6 @@ def emit_program_certificate(user: User, program_uuid: UUID | str, status: str, 
 
     Args:
         user: The learner, as for ``emit_program_certificate_awarded``.
-        program_uuid: The program.
         status: ``awarded`` or ``revoked``.
         time: The moment of the request to Credentials, on the LMS's clock, in any time zone.
 

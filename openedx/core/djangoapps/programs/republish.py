@@ -22,6 +22,7 @@ from openedx.core.lib.edx_api_utils import get_api_data
 
 LOGGER = logging.getLogger(__name__)
 
+COUNTS = ("awarded", "revoked", "skipped", "failed")
 MAX_PAGES = 10  # of 20 certificates each
 TIMEOUT = (5, 30)  # seconds to connect, and to read; the platform's client has none
 RETRIES = Retry(  # two, with one second of pauses in all; Retry-After is ignored
@@ -45,7 +46,7 @@ def republish(user: User, named: bool) -> dict[str, int]:
     Raises:
         Exception: Credentials could not be read. It is safe to call this again.
     """
-    counts = {"awarded": 0, "revoked": 0, "skipped": 0, "failed": 0}
+    counts = dict.fromkeys(COUNTS, 0)
     time = now()
     service_user = User.objects.get(username=settings.CREDENTIALS_SERVICE_USERNAME)
     with get_credentials_api_client(service_user) as client:

@@ -495,19 +495,18 @@ def update_certificate_available_date_on_course_update(self, course_key):
 
 
 @shared_task(**TASK_OPTIONS, acks_late=True, reject_on_worker_lost=True)
-def republish_program_certificates(self, user_id, named=False):
+def republish_program_certificates(self, user_id: int, named: bool = False) -> dict[str, int]:
     """
     Send the events of a learner's program certificates again, as Credentials has them now.
 
     Args:
-        user_id (int): the learner.
-        named (bool): an operator named the learner: include certificates that are older than the account.
+        named: An operator named the learner: include certificates that are older than the account.
 
     Returns:
-        dict[str, int]: how many certificates are ``awarded``, ``revoked``, ``skipped`` and ``failed``.
+        How many certificates are ``awarded``, ``revoked``, ``skipped`` and ``failed``.
 
     Raises:
-        Exception: Credentials could not be read; Celery tries again.
+        Exception: Credentials could not be read. Celery tries again.
     """
     from openedx.core.djangoapps.programs.republish import republish, wait_for_producer
 
