@@ -2,6 +2,7 @@
 Tests of the system checks of the event bus.
 """
 
+from typing import Any
 from unittest import mock
 
 import ddt
@@ -18,6 +19,14 @@ AVRO = "confluent_kafka.schema_registry.avro.AvroSerializer"
 ADDRESS = "redis://redis:6379/0"
 TIMEOUTS = "socket_timeout=2&socket_connect_timeout=2"
 URL = f"{ADDRESS}?{TIMEOUTS}"
+KAFKA_SETTINGS = {
+    "EVENT_BUS_PRODUCER": KAFKA,
+    "EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
+    "EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL": "http://registry:8081",
+}
+REDIS_SETTINGS = {"EVENT_BUS_PRODUCER": REDIS, "EVENT_BUS_REDIS_CONNECTION_URL": URL}
+BROKEN: list = [None, 3, [], {}]
+Result = tuple[list[str], list[str]]
 
 
 @skip_unless_lms
@@ -25,32 +34,31 @@ URL = f"{ADDRESS}?{TIMEOUTS}"
 class EventBusCheckTests(SimpleTestCase):
     """Right settings are silent, wrong ones are reported, and nothing is raised."""
 
-    def run_check(self, config=ENABLED, **settings):  # pylint: disable=dangerous-default-value
+    def run_check(self, config: Any = ENABLED, **settings: Any) -> Result:  # pylint: disable=dangerous-default-value
         """Run the check. Return the ids and the texts of its warnings."""
         with override_settings(EVENT_BUS_PRODUCER_CONFIG=config, **settings):
             messages = event_bus_checks.check_event_bus(app_configs=None)
         assert all(message.hint for message in messages)
-        return [message.id.removeprefix("event_bus.") for message in messages], [message.msg for message in messages]
+        return [str(message.id).removeprefix("event_bus.") for message in messages], [
+            message.msg for message in messages
+        ]
 
-    def run_kafka(self, **settings):
+    def run_kafka(self, **settings: object) -> Result:
         """Run the check with settings of Kafka, as if its libraries were installed."""
-        servers, registry_url = "kafka:9092", "http://registry:8081"
-        made = {"EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS": servers, "EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL": registry_url}
         with mock.patch.object(event_bus_checks, "import_string"):
-            return self.run_check(EVENT_BUS_PRODUCER=KAFKA, **{**made, **settings})
+            return self.run_check(**KAFKA_SETTINGS | settings)
 
-    def run_redis(self, **settings):
+    def run_redis(self, **settings: object) -> Result:
         """Run the check with settings of Redis, as if its library were installed."""
         real = event_bus_checks.import_string
         with mock.patch.object(event_bus_checks, "import_string", lambda path: path if path == REDIS else real(path)):
-            made = {"EVENT_BUS_PRODUCER": REDIS, "EVENT_BUS_REDIS_CONNECTION_URL": URL}
-            return self.run_check(**{**made, **settings})
+            return self.run_check(**REDIS_SETTINGS | settings)
 
-    def test_the_url_in_the_hints_is_right(self):
+    def test_the_url_in_the_hints_is_right(self) -> None:
         hints = [row.hint for row in event_bus_checks.ROWS if row.number in (5, 6)]
         assert all(hint.startswith(f"For example: {URL}") for hint in hints)
 
-    def test_is_a_deployment_check(self):
+    def test_is_a_deployment_check(self) -> None:
         check = event_bus_checks.check_event_bus
         assert check in registry.registry.get_checks(include_deployment_checks=True)
         assert check not in registry.registry.get_checks()
@@ -58,55 +66,30 @@ class EventBusCheckTests(SimpleTestCase):
 
     @ddt.data(
         {"some.event": {"topic": {"event_key_field": "key", "enabled": False}}},
-        {},
-        None,
-        3,
-        [],
-        {"some.event": None},
-        {"some.event": 3},
-        {"some.event": []},
-        {"some.event": {"topic": None}},
-        {"some.event": {"topic": 3}},
-        {"some.event": {"topic": []}},
-        {"some.event": {"topic": {}}},
+        *[config for bad in BROKEN for config in (bad, {"event": bad}, {"event": {"topic": bad}})],
         {"some.event": {"topic": {"enabled": None}}},
         {"some.event": {"topic": {"enabled": 1}}},
     )
-    def test_nothing_is_reported_while_no_event_is_enabled(self, config):
+    def test_nothing_is_reported_while_no_event_is_enabled(self, config: object) -> None:
         assert self.run_check(config, EVENT_BUS_PRODUCER=None) == ([], [])
 
     # The producer
 
     @ddt.data(None, "")
-    def test_no_producer(self, producer):
+    def test_no_producer(self, producer: object) -> None:
         text = "EVENT_BUS_PRODUCER is not set, so every event may be dropped without a message."
         assert self.run_check(EVENT_BUS_PRODUCER=producer) == (["W001"], [text])
 
-    @ddt.data(
-        "nonsense",
-        ".create_producer",
-        "edx_event_bus_redis.",
-        "edx_event_bus_redis:create_producer",
-        "edx_event_bus_redis.RedisEventConsumer",
-        "edx_event_bus_kafka.KafkaEventProducer",
-        "openedx_events.event_bus.NoEventBusProducer",
-        3,
-        [REDIS],
-        {REDIS: KAFKA},
-    )
-    def test_another_producer(self, producer):
+    @ddt.data("edx_event_bus_redis:create_producer", "openedx_events.event_bus.NoEventBusProducer", 3, [REDIS])
+    def test_another_producer(self, producer: object) -> None:
         ids, [text] = self.run_check(EVENT_BUS_PRODUCER=producer)
         assert ids == ["W001"]
         assert text.startswith(f"EVENT_BUS_PRODUCER is neither {REDIS} nor {KAFKA}, so")
 
     @ddt.data(ImportError("no module"), ValueError("10k"), SystemExit("bye"), KeyboardInterrupt("stop"))
-    def test_producer_that_cannot_be_imported(self, error):
+    def test_producer_that_cannot_be_imported(self, error: BaseException) -> None:
         with mock.patch.object(event_bus_checks, "import_string", side_effect=error):
-            ids, texts = self.run_check(
-                EVENT_BUS_PRODUCER=KAFKA,
-                EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS="kafka:9092",
-                EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL="http://registry:8081",
-            )
+            ids, texts = self.run_check(**KAFKA_SETTINGS)
         assert ids == ["W001"]
         assert f"EVENT_BUS_PRODUCER cannot be used ({type(error).__name__}: {error}), so" in texts[0]
 
@@ -120,7 +103,7 @@ class EventBusCheckTests(SimpleTestCase):
         # Settings of Redis do not matter.
         {"EVENT_BUS_REDIS_CONNECTION_URL": None, "EVENT_BUS_REDIS_STREAM_MAX_LEN": 0},
     )
-    def test_kafka(self, settings):
+    def test_kafka(self, settings: dict[str, object]) -> None:
         assert self.run_kafka(**settings) == ([], [])
 
     @ddt.data(
@@ -134,24 +117,21 @@ class EventBusCheckTests(SimpleTestCase):
         ("W010", "SCHEMA_REGISTRY_API_KEY", "key", "and EVENT_BUS_KAFKA_SCHEMA_REGISTRY_API_SECRET are not both set"),
     )
     @ddt.unpack
-    def test_wrong_setting_of_kafka(self, number, name, value, text):
+    def test_wrong_setting_of_kafka(self, number: str, name: str, value: object, text: str) -> None:
         ids, texts = self.run_kafka(**{f"EVENT_BUS_KAFKA_{name}": value})
         assert ids == [number]
         assert texts[0].startswith(f"EVENT_BUS_KAFKA_{name} {text}")
 
     @ddt.data("API", "SCHEMA_REGISTRY_API")
-    def test_secret_without_key(self, name):
+    def test_secret_without_key(self, name: str) -> None:
         assert self.run_kafka(**{f"EVENT_BUS_KAFKA_{name}_SECRET": "secret"})[0] == ["W010"]
 
-    def test_plain_confluent_kafka(self):
-        with mock.patch.object(
-            event_bus_checks, "import_string", side_effect=[mock.Mock(), ImportError("fastavro")]
-        ) as mocked:
+    def test_plain_confluent_kafka(self) -> None:
+        results = [mock.Mock(), ImportError("fastavro")]
+        with mock.patch.object(event_bus_checks, "import_string", side_effect=results) as mocked:
             ids, texts = self.run_check(EVENT_BUS_PRODUCER=KAFKA)
         assert ids == ["W002", "W003", "W004"]
-        assert texts[0].startswith(
-            "EVENT_BUS_PRODUCER cannot be used (ImportError: fastavro), so every event is dropped"
-        )
+        assert texts[0].startswith("EVENT_BUS_PRODUCER cannot be used (ImportError: fastavro), so every event is drop")
         assert mocked.mock_calls == [mock.call(KAFKA), mock.call(AVRO)]
 
     # Redis
@@ -164,7 +144,7 @@ class EventBusCheckTests(SimpleTestCase):
         "unix:///run/redis.sock?socket_timeout=2",
         "unix:///run/redis.sock",
     )
-    def test_redis(self, url):
+    def test_redis(self, url: str) -> None:
         # Settings of Kafka do not matter.
         settings = {"EVENT_BUS_KAFKA_BOOTSTRAP_SERVERS": None, "EVENT_BUS_KAFKA_API_KEY": "key"}
         assert self.run_redis(EVENT_BUS_REDIS_CONNECTION_URL=url, **settings) == ([], [])
@@ -191,25 +171,24 @@ class EventBusCheckTests(SimpleTestCase):
         ("W006", "unix:///run/redis.sock?socket_timeout=2000", "has a socket_timeout that is not"),
     )
     @ddt.unpack
-    def test_wrong_url_of_redis(self, number, url, text):
+    def test_wrong_url_of_redis(self, number: str, url: object, text: str) -> None:
         ids, texts = self.run_redis(EVENT_BUS_REDIS_CONNECTION_URL=url)
         assert ids == [number]
         assert texts[0].startswith(f"EVENT_BUS_REDIS_CONNECTION_URL {text}")
         assert "secret" not in texts[0]
 
     @ddt.data(0, -1, 2, 1.9, "1", None)
-    def test_wrong_poll_timeout(self, poll):
+    def test_wrong_poll_timeout(self, poll: object) -> None:
         settings = {"EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": poll}
         assert self.run_redis(**settings) == ([], [])
-        assert self.run_redis(EVENT_BUS_CONSUMER="some.consumer", **settings) == (
-            ["W007"],
-            [
-                "EVENT_BUS_REDIS_CONNECTION_URL has socket_timeout=2, and EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT is "
-                f"{poll!r}, so a consumer fails each time it waits for events."
-            ],
+        ids, [text] = self.run_redis(EVENT_BUS_CONSUMER="some.consumer", **settings)
+        assert ids == ["W007"]
+        assert text == (
+            "EVENT_BUS_REDIS_CONNECTION_URL has socket_timeout=2, and EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT is "
+            f"{poll!r}, so a consumer fails each time it waits for events."
         )
 
-    def test_poll_timeout(self):
+    def test_poll_timeout(self) -> None:
         consumer = {"EVENT_BUS_CONSUMER": "some.consumer"}
         assert self.run_redis(EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT=1, **consumer) == ([], [])
         # The default of 60 seconds is too long.
@@ -217,19 +196,18 @@ class EventBusCheckTests(SimpleTestCase):
         assert ids == ["W007"]
         assert "POLL_TIMEOUT is 60," in texts[0]
 
-    def test_redis_py_without_a_time_out_of_its_own(self):
+    def test_redis_py_without_a_time_out_of_its_own(self) -> None:
         # Before redis-py 8, a connection has no time-out if the URL has none, and a consumer can wait for any time.
         with mock.patch.object(event_bus_checks, "import_string") as mocked:
             pool = mocked.return_value.from_url.return_value
             pool.connection_kwargs = {}
             pool.make_connection.return_value.socket_timeout = None
-            url = "unix:///run/redis.sock"
-            made = {"EVENT_BUS_PRODUCER": REDIS, "EVENT_BUS_CONSUMER": "c", "EVENT_BUS_REDIS_CONNECTION_URL": url}
-            assert self.run_check(**made) == ([], [])
+            made = {"EVENT_BUS_CONSUMER": "some.consumer", "EVENT_BUS_REDIS_CONNECTION_URL": "unix:///run/redis.sock"}
+            assert self.run_check(**REDIS_SETTINGS | made) == ([], [])
 
     @ddt.data((0, "is below 1"), (-1, "is below 1"), ("10k", "cannot be used (ValueError: invalid literal"))
     @ddt.unpack
-    def test_length_of_the_stream(self, length, text):
+    def test_length_of_the_stream(self, length: object, text: str) -> None:
         ids, texts = self.run_redis(EVENT_BUS_REDIS_STREAM_MAX_LEN=length)
         assert ids == ["W008"]
         assert texts[0].startswith(f"EVENT_BUS_REDIS_STREAM_MAX_LEN {text}")
@@ -237,7 +215,7 @@ class EventBusCheckTests(SimpleTestCase):
         for right in (1, "1000"):
             assert self.run_redis(EVENT_BUS_REDIS_STREAM_MAX_LEN=right) == ([], [])
 
-    def test_topic_prefix(self):
+    def test_topic_prefix(self) -> None:
         for run in (self.run_redis, self.run_kafka):
             ids, texts = run(EVENT_BUS_TOPIC_PREFIX="prod-")
             assert ids == ["W009"]

@@ -2,7 +2,9 @@
 
 import io
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from unittest import mock
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -11,20 +13,19 @@ import ddt
 import pytest
 import requests
 from django.conf import settings
-from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User  # pylint: disable=imported-auth-user
 from django.db import connection
 from django.test import TestCase, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
+from openedx_events.tooling import OpenEdxPublicSignal
 
 from common.djangoapps.student.tests.factories import UserFactory
 from openedx.core.djangoapps.credentials.tests.mixins import CredentialsApiConfigMixin
 from openedx.core.djangoapps.programs import events, tasks
 from openedx.core.djangolib.testing.utils import skip_unless_lms
-
-User = get_user_model()
 
 EVENTS_MODULE = "openedx.core.djangoapps.programs.events"
 TASKS_MODULE = "openedx.core.djangoapps.programs.tasks"
@@ -37,13 +38,13 @@ AWARDED = (events.emit_program_certificate_awarded, PROGRAM_CERTIFICATE_AWARDED,
 REVOKED = (events.emit_program_certificate_revoked, PROGRAM_CERTIFICATE_REVOKED, "revoked")
 
 
-def broken_event(status, error):
+def broken_event(status: str, error: type[BaseException] | BaseException) -> Any:
     """Have the emitter fail to send an event, and nobody else."""
     broken = mock.Mock(**{"send_event.side_effect": error})
     return mock.patch.dict(f"{EVENTS_MODULE}.EVENTS", {status: broken})
 
 
-def accepted(elapsed=0):
+def accepted(elapsed: float = 0) -> requests.Response:
     """Make the response of a Credentials that has stored a change, after some seconds."""
     response = requests.Response()
     response.status_code, response.elapsed = 201, timedelta(seconds=elapsed)
@@ -53,27 +54,39 @@ def accepted(elapsed=0):
 class EventsTestCase(TestCase):
     """Collects the events that are sent."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
-        self.events = []
+        self.events: list[tuple] = []  # signal, metadata and data
         for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
             self.connect(signal, self._collect)
-        self.user = UserFactory(username="learner", email="learner@example.com")
+        self.user = UserFactory.create(username="learner", email="learner@example.com")
         self.user.profile.name = "Ada Lovelace"
         self.user.profile.save()
 
-    def connect(self, signal, receiver):
+    def patch(self, name: str, **kwargs: Any) -> mock.Mock:
+        """Patch a name until the end of the test."""
+        return self.enterContext(mock.patch(name, **kwargs))
+
+    def connect(self, signal: OpenEdxPublicSignal, receiver: Callable) -> None:
         """Connect a receiver until the end of the test."""
         signal.enable()  # a test that isolates itself from events may have left it disabled
         signal.connect(receiver)
         self.addCleanup(signal.disconnect, receiver)
 
-    def _collect(self, signal, metadata, program_certificate, **kwargs):
+    def connect_failing(self, signal: OpenEdxPublicSignal, error: type[Exception]) -> None:
+        """Connect a receiver that fails."""
+
+        def fail(**kwargs: object) -> None:
+            raise error("learner@example.com")
+
+        self.connect(signal, fail)
+
+    def _collect(self, signal: Any, metadata: Any, program_certificate: Any, **kwargs: Any) -> None:
         self.events.append((signal, metadata, program_certificate))
 
     @property
-    def sent(self):
-        """list[tuple]: signal and program of each event, in the order they were sent."""
+    def sent(self) -> list[tuple[OpenEdxPublicSignal, str]]:
+        """Signal and program of each event, in the order they were sent."""
         return [(signal, certificate.program.uuid) for signal, _metadata, certificate in self.events]
 
 
@@ -84,7 +97,7 @@ class EmitterTests(EventsTestCase):
 
     @ddt.data(AWARDED, REVOKED)
     @ddt.unpack
-    def test_event(self, emit, signal, status):
+    def test_event(self, emit: Callable[..., bool], signal: OpenEdxPublicSignal, status: str) -> None:
         before = datetime.now(UTC)
         assert emit(self.user, PROGRAM_UUID, accepted(elapsed=30)) is True
         after = datetime.now(UTC)
@@ -114,12 +127,12 @@ class EmitterTests(EventsTestCase):
 
     @ddt.data((PROGRAM_UUID, PROGRAM_UUID), (UUID(PROGRAM_UUID), PROGRAM_UUID), (7, "7"))
     @ddt.unpack
-    def test_program_uuid_is_text(self, program_uuid, expected):
+    def test_program_uuid_is_text(self, program_uuid: Any, expected: str) -> None:
         events.emit_program_certificate(self.user, program_uuid, "awarded", TIME)
 
         assert self.events[0][2].program.uuid == expected
 
-    def test_no_name_is_empty(self):
+    def test_no_name_is_empty(self) -> None:
         # The column does not accept None, but a profile that is not saved may have it.
         self.user.profile.name = None
 
@@ -128,7 +141,7 @@ class EmitterTests(EventsTestCase):
         assert self.events[0][2].user.pii.name == ""
 
     @ddt.data(True, False)
-    def test_no_query(self, has_profile):
+    def test_no_query(self, has_profile: bool) -> None:
         if not has_profile:
             self.user.profile.delete()
         user = User.objects.select_related("profile").get(id=self.user.id)
@@ -140,31 +153,25 @@ class EmitterTests(EventsTestCase):
 
     @ddt.data(*[(signal, status, debug) for _emit, signal, status in (AWARDED, REVOKED) for debug in (True, False)])
     @ddt.unpack
-    def test_receivers_that_raise(self, signal, status, debug):
-        def fail(**kwargs):
-            raise ValueError("learner@example.com")
-
-        def fail_too(**kwargs):
-            raise KeyError("learner@example.com")
-
-        self.connect(signal, fail)
-        self.connect(signal, fail_too)
+    def test_receivers_that_raise(self, signal: OpenEdxPublicSignal, status: str, debug: bool) -> None:
+        self.connect_failing(signal, ValueError)
+        self.connect_failing(signal, KeyError)
         # With DEBUG, send_event() raises what a receiver raised. Without, it returns it, and Django has logged it.
         with override_settings(DEBUG=debug):
             errors = ["ValueError"] if debug else ["ValueError", "KeyError"]
             self.assert_reports_failure(status, *errors, recorded=debug)
 
     @ddt.data("awarded", "revoked")
-    def test_send_event_that_raises(self, status):
+    def test_send_event_that_raises(self, status: str) -> None:
         with broken_event(status, ConnectionError("learner is unreachable")):
             self.assert_reports_failure(status, "ConnectionError", recorded=True)
 
-    def assert_reports_failure(self, status, *errors, recorded):
+    def assert_reports_failure(self, status: str, *errors: str, recorded: bool) -> None:
         """Each failure is logged in one line without personal data, and recorded unless Django has done so."""
-        seen = []
-        with mock.patch(f"{EVENTS_MODULE}.record_exception", side_effect=lambda: seen.append(sys.exc_info()[0])):
-            with self.assertLogs(EVENTS_MODULE) as logs:
-                assert events.emit_program_certificate(self.user, PROGRAM_UUID, status, TIME) is False
+        seen: list[type] = []
+        self.patch(f"{EVENTS_MODULE}.record_exception", side_effect=lambda: seen.append(type(sys.exception())))
+        with self.assertLogs(EVENTS_MODULE) as logs:
+            assert events.emit_program_certificate(self.user, PROGRAM_UUID, status, TIME) is False
 
         assert [error.__name__ for error in seen] == (list(errors) if recorded else [])
         assert {(record.levelname, record.exc_info) for record in logs.records} == {("ERROR", None)}
@@ -175,20 +182,17 @@ class EmitterTests(EventsTestCase):
         ]
 
     @ddt.data("record_exception", "LOGGER")
-    def test_monitoring_or_logging_that_raises_does_not_stop_the_other(self, broken):
-        with (
-            mock.patch(f"{EVENTS_MODULE}.record_exception") as record,
-            mock.patch(f"{EVENTS_MODULE}.LOGGER") as logger,
-            broken_event("awarded", ConnectionError),
-        ):
-            works = {"record_exception": record, "LOGGER": logger.error}
-            works[broken].side_effect = RuntimeError
+    def test_monitoring_or_logging_that_raises_does_not_stop_the_other(self, broken: str) -> None:
+        record, logger = self.patch(f"{EVENTS_MODULE}.record_exception"), self.patch(f"{EVENTS_MODULE}.LOGGER")
+        works = {"record_exception": record, "LOGGER": logger.error}
+        works[broken].side_effect = RuntimeError
+        with broken_event("awarded", ConnectionError):
             assert events.emit_program_certificate_awarded(self.user, PROGRAM_UUID, accepted()) is False
 
         assert {name: work.call_count for name, work in works.items()} == {"record_exception": 1, "LOGGER": 1}
 
     @ddt.data(lambda: None, lambda: SimpleLazyObject(lambda: User.objects.get(id=0)), object)
-    def test_a_user_that_fails_leaves_a_line_with_the_program(self, make_user):
+    def test_a_user_that_fails_leaves_a_line_with_the_program(self, make_user: Callable[[], Any]) -> None:
         with self.assertLogs(EVENTS_MODULE) as logs:
             assert events.emit_program_certificate_awarded(make_user(), PROGRAM_UUID, accepted()) is False
 
@@ -196,26 +200,23 @@ class EmitterTests(EventsTestCase):
         assert f"for user unknown in program {PROGRAM_UUID}: " in logs.records[0].getMessage()
         assert not self.events
 
-    def test_a_program_that_fails_leaves_a_line_with_the_user(self):
-        class Broken:
-            def __str__(self):
-                raise ValueError("learner@example.com")
-
+    def test_a_program_that_fails_leaves_a_line_with_the_user(self) -> None:
+        broken = mock.MagicMock(**{"__str__.side_effect": ValueError("learner@example.com")})
         with self.assertLogs(EVENTS_MODULE) as logs:
-            assert events.emit_program_certificate_awarded(self.user, Broken(), accepted()) is False
+            assert events.emit_program_certificate_awarded(self.user, broken, accepted()) is False
 
         assert f"for user {self.user.id} in program unknown: ValueError" in logs.records[0].getMessage()
 
     @ddt.data((TIME.replace(tzinfo=None), "awarded", "ValueError"), (TIME, "unknown", "KeyError"))
     @ddt.unpack
-    def test_arguments_that_are_invalid(self, time, status, error):
+    def test_arguments_that_are_invalid(self, time: datetime, status: str, error: str) -> None:
         with self.assertLogs(EVENTS_MODULE) as logs:
             assert events.emit_program_certificate(self.user, PROGRAM_UUID, status, time) is False
 
         assert logs.records[0].getMessage().endswith(f": {error}")
         assert not self.events
 
-    def test_the_end_of_the_process_is_not_held_up(self):
+    def test_the_end_of_the_process_is_not_held_up(self) -> None:
         with broken_event("awarded", SystemExit), pytest.raises(SystemExit):
             events.emit_program_certificate_awarded(self.user, PROGRAM_UUID, accepted())
 
@@ -230,7 +231,7 @@ class EmitterTests(EventsTestCase):
         (mock.MagicMock(status_code=201), "TypeError"),
     )
     @ddt.unpack
-    def test_what_credentials_has_not_accepted_is_not_published(self, response, problem):
+    def test_what_credentials_has_not_accepted_is_not_published(self, response: Any, problem: str) -> None:
         if isinstance(response, int):
             status_code, response = response, accepted()
             response.status_code = status_code
@@ -249,38 +250,34 @@ class EmitterTests(EventsTestCase):
 class ConfigurationTests(TestCase):
     """How the events go to the event bus once they are enabled."""
 
-    def test_topic_and_key(self):
+    def test_the_defaults(self) -> None:
         for signal in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
             [(topic, entry)] = settings.EVENT_BUS_PRODUCER_CONFIG[signal.event_type].items()
             assert topic == "learning-program-certificate-lifecycle"
-            assert entry["event_key_field"] == "program_certificate.program.uuid"
+            assert entry == {"event_key_field": "program_certificate.program.uuid", "enabled": False}
 
 
 class TaskTestCase(CredentialsApiConfigMixin, EventsTestCase):
     """Runs the tasks for a learner who has completed two programs, with a Credentials that mocks play."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         self.create_credentials_config()
         UserFactory(username=settings.CREDENTIALS_SERVICE_USERNAME)
-        self.patch("get_credentials_api_client")
-        self.patch("get_completed_programs", return_value={PROGRAM_UUID: None, OTHER_PROGRAM_UUID: None})
+        self.patch(f"{TASKS_MODULE}.get_credentials_api_client")
+        self.patch(
+            f"{TASKS_MODULE}.get_completed_programs", return_value={PROGRAM_UUID: None, OTHER_PROGRAM_UUID: None}
+        )
         programs = [{"uuid": PROGRAM_UUID}, {"uuid": OTHER_PROGRAM_UUID}]
-        self.patch("get_inverted_programs", return_value={COURSE_KEY: programs})
-        self.certified = self.patch("get_certified_programs")
+        self.patch(f"{TASKS_MODULE}.get_inverted_programs", return_value={COURSE_KEY: programs})
+        self.certified = self.patch(f"{TASKS_MODULE}.get_certified_programs")
 
-    def patch(self, name, **kwargs):
-        """Patch a name of ``programs.tasks`` until the end of the test."""
-        patcher = mock.patch(f"{TASKS_MODULE}.{name}", **kwargs)
-        self.addCleanup(patcher.stop)
-        return patcher.start()
-
-    def patch_helper(self, status):
+    def patch_helper(self, status: str) -> mock.Mock:
         """Patch the helper that leads to a status: Credentials accepts everything."""
         name = "award_program_certificate" if status == "awarded" else "revoke_program_certificate"
-        return self.patch(name, return_value=accepted())
+        return self.patch(f"{TASKS_MODULE}.{name}", return_value=accepted())
 
-    def run_task(self, status, *done):
+    def run_task(self, status: str, *done: list[str]) -> None:
         """Run the task that leads to a status, and its retries. Credentials has it already for some programs."""
         if status == "awarded":
             self.certified.side_effect = done or [[]]
@@ -296,31 +293,24 @@ class TaskTestCase(CredentialsApiConfigMixin, EventsTestCase):
 class TaskTests(TaskTestCase):
     """The tasks publish what Credentials has accepted, and nothing else."""
 
-    @ddt.data(AWARDED[1:], REVOKED[1:])
+    @ddt.data(*[(*case[1:], code) for case in (AWARDED, REVOKED) for code in (400, 403, 404, 500, 503)])
     @ddt.unpack
-    def test_one_event_a_program(self, signal, status):
-        self.patch_helper(status)
-        self.run_task(status)
-        assert self.sent == [(signal, PROGRAM_UUID), (signal, OTHER_PROGRAM_UUID)]
-
-    @ddt.data(*[(*case[1:], status_code) for case in (AWARDED, REVOKED) for status_code in (400, 403, 404, 500, 503)])
-    @ddt.unpack
-    def test_no_event_for_what_credentials_refused(self, signal, status, status_code):
+    def test_no_event_for_what_credentials_refused(self, signal: OpenEdxPublicSignal, status: str, code: int) -> None:
         helper = self.patch_helper(status)
-        helper.side_effect = [requests.HTTPError(response=mock.Mock(status_code=status_code)), mock.DEFAULT]
+        helper.side_effect = [requests.HTTPError(response=mock.Mock(status_code=code)), mock.DEFAULT]
         self.run_task(status)
         assert self.sent == [(signal, OTHER_PROGRAM_UUID)]
 
     @ddt.data(AWARDED[1:], REVOKED[1:])
     @ddt.unpack
-    def test_event_after_the_retry_that_succeeds(self, signal, status):
+    def test_event_after_the_retry_that_succeeds(self, signal: OpenEdxPublicSignal, status: str) -> None:
         self.patch_helper(status).side_effect = [mock.DEFAULT, ConnectionError("boom"), mock.DEFAULT]
         self.run_task(status, [], [PROGRAM_UUID])
         assert self.sent == [(signal, PROGRAM_UUID), (signal, OTHER_PROGRAM_UUID)]
 
     @ddt.data(*[(status, debug) for status in ("awarded", "revoked") for debug in (True, False)])
     @ddt.unpack
-    def test_broken_event_repeats_no_request(self, status, debug):
+    def test_broken_event_repeats_no_request(self, status: str, debug: bool) -> None:
         helper = self.patch_helper(status)
         with broken_event(status, ConnectionError), override_settings(DEBUG=debug):
             self.run_task(status)
@@ -330,13 +320,13 @@ class TaskTests(TaskTestCase):
 
     @ddt.data(*[(status, has_profile) for status in ("awarded", "revoked") for has_profile in (True, False)])
     @ddt.unpack
-    def test_events_need_no_query(self, status, has_profile):
+    def test_events_need_no_query(self, status: str, has_profile: bool) -> None:
         if not has_profile:
             self.user.profile.delete()
         self.patch_helper(status)
         with CaptureQueriesContext(connection) as with_events:
             self.run_task(status)
-        self.patch(f"emit_program_certificate_{status}")
+        self.patch(f"{TASKS_MODULE}.emit_program_certificate_{status}")
         with CaptureQueriesContext(connection) as without_events:
             self.run_task(status)
 
@@ -349,15 +339,15 @@ class TaskTests(TaskTestCase):
 class AcceptanceTests(TaskTestCase):
     """The tasks with the helpers as they are, and a Credentials that may be hidden behind something else."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         self.api = FakeCredentials("https://credentials.example.com/api/v2/credentials/")
-        session = requests.Session()
-        session.get_adapter = lambda url: self.api
-        self.patch("get_credentials_api_client", return_value=session)
-        self.patch("get_credentials_api_base_url", return_value="https://credentials.example.com/api/v2/")
-        self.patch("get_completed_programs", return_value={PROGRAM_UUID: None})
-        self.patch("get_inverted_programs", return_value={COURSE_KEY: [{"uuid": PROGRAM_UUID}]})
+        self.patch(f"{TASKS_MODULE}.get_credentials_api_client", return_value=self.api.session)
+        self.patch(
+            f"{TASKS_MODULE}.get_credentials_api_base_url", return_value="https://credentials.example.com/api/v2/"
+        )
+        self.patch(f"{TASKS_MODULE}.get_completed_programs", return_value={PROGRAM_UUID: None})
+        self.patch(f"{TASKS_MODULE}.get_inverted_programs", return_value={COURSE_KEY: [{"uuid": PROGRAM_UUID}]})
 
     @ddt.data(
         *[
@@ -376,7 +366,9 @@ class AcceptanceTests(TaskTestCase):
         ]
     )
     @ddt.unpack
-    def test_event_only_if_credentials_has_accepted(self, signal, status, answers, methods, published):
+    def test_event_only_if_credentials_has_accepted(
+        self, signal: OpenEdxPublicSignal, status: str, answers: list[int], methods: list[str], published: bool
+    ) -> None:
         for answer in answers:
             self.api.answers.append({"status": answer, "headers": {"Location": self.api.url}, "body": b"{}"})
 
@@ -390,20 +382,25 @@ class AcceptanceTests(TaskTestCase):
 
 
 class FakeCredentials(requests.adapters.BaseAdapter):
-    """Answers every request with what a test has prepared; the last answer repeats."""
+    """Answers every request of its session with what a test has prepared; the last answer repeats."""
 
-    def __init__(self, url):
+    def __init__(self, url: str) -> None:
         super().__init__()
-        self.url, self.answers = url, []
-        self.methods, self.queries, self.timeouts = [], [], []
+        self.session: Any = requests.Session()
+        self.session.get_adapter = lambda url: self  # type: ignore[method-assign]
+        self.url = url
+        self.answers: list[Any] = []
+        self.methods: list[str] = []
+        self.queries: list[dict[str, str]] = []
+        self.timeouts: list[object] = []
 
-    def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """Answer."""
         url, _, query = request.url.partition("?")
         assert url == self.url
         self.methods.append(request.method)
         self.queries.append(dict(parse_qsl(query)))
-        self.timeouts.append(timeout)
+        self.timeouts.append(kwargs["timeout"])
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         answer = answer(self.queries[-1]) if callable(answer) else answer
         if isinstance(answer["body"], Exception):
@@ -415,5 +412,5 @@ class FakeCredentials(requests.adapters.BaseAdapter):
         response.raw = io.BytesIO(answer["body"])
         return response
 
-    def close(self):
+    def close(self) -> None:
         """There is nothing to close."""

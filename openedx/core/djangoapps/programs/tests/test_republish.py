@@ -28,7 +28,7 @@ BASE_URL = "https://credentials.example.com/api/v2/"
 CERTIFICATE_UUID = "5c1d7c1e-0000-4000-8000-000000000001"
 
 
-def record(program_uuid=PROGRAM_UUID, **fields):
+def record(program_uuid: str = PROGRAM_UUID, **fields: object) -> dict[str, object]:
     """Return a certificate as Credentials lists it."""
     return {
         "username": "learner",
@@ -39,7 +39,7 @@ def record(program_uuid=PROGRAM_UUID, **fields):
     } | fields
 
 
-def page(*records, following=None):
+def page(*records: object, following: str | None = None) -> dict[str, bytes]:
     """Return the answer of Credentials with a page of certificates."""
     return {"body": json.dumps({"results": records, "next": following}).encode()}
 
@@ -47,22 +47,14 @@ def page(*records, following=None):
 class RepublishTestCase(CredentialsApiConfigMixin, EventsTestCase):
     """Has a Credentials that answers what a test has prepared."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         self.create_credentials_config()
-        self.service_user = UserFactory(username=settings.CREDENTIALS_SERVICE_USERNAME)
+        self.service_user = UserFactory.create(username=settings.CREDENTIALS_SERVICE_USERNAME)
         self.api = FakeCredentials(f"{BASE_URL}credentials/")
-        self.session = requests.Session()
-        self.session.get_adapter = lambda url: self.api
-        self.get_client = self.patch(f"{MODULE}.get_credentials_api_client", return_value=self.session)
+        self.get_client = self.patch(f"{MODULE}.get_credentials_api_client", return_value=self.api.session)
         self.patch(f"{MODULE}.get_credentials_api_base_url", return_value=BASE_URL)
         self.logged = self.patch(f"{MODULE}.LOGGER").mock_calls
-
-    def patch(self, name, **kwargs):
-        """Patch a name until the end of the test."""
-        patcher = mock.patch(name, **kwargs)
-        self.addCleanup(patcher.stop)
-        return patcher.start()
 
 
 @skip_unless_lms
@@ -70,17 +62,17 @@ class RepublishTestCase(CredentialsApiConfigMixin, EventsTestCase):
 class RepublishTests(RepublishTestCase):
     """What is read from Credentials, and what is made of it."""
 
-    def republish(self, *answers, named=False):
+    def republish(self, *answers: object, named: bool = False) -> list[int]:
         """Republish the certificates of the learner, and return the counts."""
         self.api.answers = list(answers)
         return list(republish.republish(self.user, named).values())
 
-    def test_all_pages_are_published_with_the_time_before_the_first_request(self):
+    def test_all_pages_are_published_with_the_time_before_the_first_request(self) -> None:
         revoked_uuid, last_uuid = PROGRAM_UUID.replace("1b", "2b"), PROGRAM_UUID.replace("1b", "3b")
         answers = [page(record(), record(revoked_uuid, status="revoked"), following="?page=2"), page(record(last_uuid))]
         times = [now()]
 
-        def answer(query):
+        def answer(query: dict[str, str]) -> dict[str, bytes]:
             times.append(now())
             return answers[int(query["page"]) - 1]
 
@@ -100,11 +92,11 @@ class RepublishTests(RepublishTestCase):
         self.get_client.assert_called_once_with(self.service_user)
         assert not self.logged
 
-    def test_a_request_is_bounded(self):
+    def test_a_request_is_bounded(self) -> None:
         self.republish(page(record()))
         assert self.api.timeouts == [(5, 30)]
         for scheme in ("http://", "https://"):
-            retries = self.session.adapters[scheme].max_retries
+            retries = self.api.session.adapters[scheme].max_retries
             retried = [status for status in range(200, 600) if retries.is_retry("GET", status, has_retry_after=True)]
             assert retried == [429, 502, 503, 504]
             assert not retries.is_retry("POST", 503)
@@ -113,26 +105,26 @@ class RepublishTests(RepublishTestCase):
             assert 0 < retries.backoff_factor < 1
 
     @ddt.data(b"{}", b"[]", b"null", b'{"results": null}', b'{"results": {}}')
-    def test_an_answer_that_is_not_a_page_is_an_error(self, body):
+    def test_an_answer_that_is_not_a_page_is_an_error(self, body: bytes) -> None:
         self.api.answers = [page(record(), following="?page=2"), {"body": body}]
         with pytest.raises(ValueError, match="is not a page of certificates"):
             republish.republish(self.user, False)
         assert len(self.events) == 1
 
     @ddt.data(500, 404, requests.ConnectionError(), requests.Timeout(), b"<html></html>")
-    def test_an_error_of_credentials_is_raised(self, answer):
+    def test_an_error_of_credentials_is_raised(self, answer: object) -> None:
         self.api.answers = [{"status": answer, "body": b""} if isinstance(answer, int) else {"body": answer}]
         with pytest.raises(requests.RequestException):
             republish.republish(self.user, False)
         assert len(self.api.queries) == 1
 
-    def test_case_of_the_username(self):
+    def test_case_of_the_username(self) -> None:
         # Credentials keeps the case that a username had when the learner was first seen.
         self.user.username = "Learner"
         assert self.republish(page(record(username="leaRNer"))) == [1, 0, 0, 0]
 
     @ddt.data(record(username="else"), record(username=None), {})
-    def test_no_page_with_certificates_of_others_is_published(self, other):
+    def test_no_page_with_certificates_of_others_is_published(self, other: dict[str, object]) -> None:
         # A gateway that drops the query string leads to everybody's certificates.
         answers = [page(record(), following="?page=2"), page(record(), other, following="?page=3"), page(record())]
         assert self.republish(*answers) == [1, 0, 0, 1]
@@ -142,7 +134,7 @@ class RepublishTests(RepublishTestCase):
         assert len(self.events) == 1
 
     @ddt.data(None, "?page=2")
-    def test_at_most_ten_pages(self, following):
+    def test_at_most_ten_pages(self, following: str | None) -> None:
         answers = [page(record(), following="?page=2")] * 9 + [page(record(), following=following)]
         assert self.republish(*answers) == [10, 0, 0, 1 if following else 0]
         line = f"Credentials has more than 10 pages of program certificates of user {self.user.id}"
@@ -166,7 +158,7 @@ class RepublishTests(RepublishTestCase):
         ({"username": "learner"}, "KeyError"),
     )
     @ddt.unpack
-    def test_a_malformed_record_is_failed_and_the_others_continue(self, malformed, error):
+    def test_a_malformed_record_is_failed_and_the_others_continue(self, malformed: object, error: str) -> None:
         assert self.republish(page(malformed, record())) == [1, 0, 0, 1]
         assert self.logged == [mock.call.error(f"A program certificate of user {self.user.id} is malformed ({error})")]
 
@@ -176,17 +168,14 @@ class RepublishTests(RepublishTestCase):
         ("2026-11-02T11:59:59Z", True, [1, 0, 0, 0]),
     )
     @ddt.unpack
-    def test_a_certificate_that_is_older_than_the_account(self, created, named, expected):
+    def test_a_certificate_that_is_older_than_the_account(self, created: str, named: bool, expected: list[int]) -> None:
         self.user.date_joined = now().replace(2026, 11, 3, 12, 0, 0, 0)
         assert self.republish(page(record(created=created)), named=named) == expected
         line = f"Program certificate {CERTIFICATE_UUID} is older than the account of user {self.user.id}: skipped"
         assert self.logged == [mock.call.warning(line)] * expected[2]
 
-    def test_a_receiver_that_fails(self):
-        def fail(**kwargs):
-            raise ValueError
-
-        self.connect(PROGRAM_CERTIFICATE_REVOKED, fail)
+    def test_a_receiver_that_fails(self) -> None:
+        self.connect_failing(PROGRAM_CERTIFICATE_REVOKED, ValueError)
         with override_settings(DEBUG=False):
             assert self.republish(page(record(status="revoked"), record())) == [1, 0, 0, 1]
         assert len(self.api.queries) == 1
@@ -206,7 +195,7 @@ class WaitTests(SimpleTestCase):
     )
     @ddt.unpack
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-    def test_wait(self, producer, seconds, sent):
+    def test_wait(self, producer: mock.Mock, seconds: float | None, sent: bool) -> None:
         with mock.patch(f"{MODULE}.get_producer", return_value=producer), mock.patch(f"{MODULE}.LOGGER") as logger:
             assert republish.wait_for_producer(seconds) is sent
         assert logger.error.call_count == (0 if sent else 1)
@@ -216,12 +205,12 @@ class WaitTests(SimpleTestCase):
 class TaskTests(RepublishTestCase):
     """The task, called directly and by Celery."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         self.wait = self.patch(f"{MODULE}.wait_for_producer")
         self.failure, self.success = {"status": 503, "body": b""}, page(record())
 
-    def test_called_directly_it_runs_once(self):
+    def test_called_directly_it_runs_once(self) -> None:
         self.api.answers = [self.failure, self.success]
         with pytest.raises(requests.HTTPError):
             republish_program_certificates(self.user.id, False)
@@ -234,7 +223,7 @@ class TaskTests(RepublishTestCase):
         # The profile is read with the learner.
         assert len([query for query in queries.captured_queries if "auth_userprofile" in query["sql"]]) == 1
 
-    def test_celery_runs_it_until_it_succeeds(self):
+    def test_celery_runs_it_until_it_succeeds(self) -> None:
         self.api.answers = [self.failure, {"body": b"{}"}, self.success]
         counts = republish_program_certificates.delay(self.user.id).get()
         assert counts == {"awarded": 1, "revoked": 0, "skipped": 0, "failed": 0}
@@ -244,13 +233,13 @@ class TaskTests(RepublishTestCase):
         assert republish_program_certificates.acks_late is True
         assert republish_program_certificates.reject_on_worker_lost is True
 
-    def test_a_user_id_that_does_not_exist(self):
+    def test_a_user_id_that_does_not_exist(self) -> None:
         with self.assertLogs("openedx.core.djangoapps.programs.tasks", "WARNING") as logs:
             assert not republish_program_certificates(0, False)
         assert "user id 0" in logs.output[0]
         assert not self.api.queries
 
-    def test_credentials_disabled(self):
+    def test_credentials_disabled(self) -> None:
         self.create_credentials_config(enable_learner_issuance=False)
         with pytest.raises(MaxRetriesExceededError):
             republish_program_certificates(self.user.id, False)
