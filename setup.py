@@ -1,6 +1,4 @@
-"""
-Makes the slice importable from anywhere in its virtual environment.
-"""
+"""Makes the slice importable from anywhere in its virtual environment."""
 
 from setuptools import find_namespace_packages, setup
 

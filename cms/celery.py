@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Studio's Celery application.
-"""
+"""Studio's Celery application."""
 
 import os
 

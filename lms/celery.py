@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-The LMS's Celery application: ``celery --app=lms.celery:APP worker``.
-"""
+"""The LMS's Celery application: ``celery --app=lms.celery:APP worker``."""
 
 import os
 

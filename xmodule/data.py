@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Values shared by course settings and their readers.
-"""
+"""Values shared by course settings and their readers."""
 
 from enum import Enum
 

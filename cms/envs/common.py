@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Settings of Studio. It awards no certificates, so it carries no program-certificate events.
-"""
+"""Settings of Studio. It awards no certificates, so it carries no program-certificate events."""
 
 import os
 

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Settings for working on Studio: no configuration file, and a secret that everyone knows.
-"""
+"""Settings for working on Studio: no configuration file, and a secret that everyone knows."""
 
 from .common import *  # noqa: F403
 

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Settings of a real Studio: ``common`` plus the YAML file named by the environment variable ``CMS_CFG``.
-"""
+"""Settings of a real Studio: ``common`` plus the YAML file named by the environment variable ``CMS_CFG``."""
 
 from openedx_events.event_bus import merge_producer_configs
 

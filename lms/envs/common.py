@@ -1,7 +1,5 @@
 # The slice, with the change in it: the change is the two program-certificate entries of EVENT_BUS_PRODUCER_CONFIG.
-"""
-Settings of the LMS, shared by its test, devstack and production settings.
-"""
+"""Settings of the LMS, shared by its test, devstack and production settings."""
 
 import os
 

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Settings for working on the LMS: no configuration file, and secrets that everyone knows.
-"""
+"""Settings for working on the LMS: no configuration file, and secrets that everyone knows."""
 
 from openedx.core.lib.derived import derive_settings
 

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Settings for the LMS's tests.
-"""
+"""Settings for the LMS's tests."""
 
 from django.core.management.utils import get_random_secret_key
 

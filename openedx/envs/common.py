@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Settings that the LMS and Studio share.
-"""
+"""Settings that the LMS and Studio share."""
 
 from pathlib import Path
 

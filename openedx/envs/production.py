@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Reads the YAML file that configures a production site.
-"""
+"""Reads the YAML file that configures a production site."""
 
 import os
 
@@ -13,18 +11,7 @@ MERGED_SETTINGS = ("CELERY_QUEUES", "EVENT_BUS_PRODUCER_CONFIG", "JWT_AUTH")
 
 
 def read_config(variable):
-    """
-    Read the configuration file that an environment variable names.
-
-    Args:
-        variable (str): ``LMS_CFG`` or ``CMS_CFG``.
-
-    Returns:
-        dict: setting name -> value.
-
-    Raises:
-        ImproperlyConfigured: the variable is not set, or its file is unreadable, no YAML mapping, or lacks a secret.
-    """
+    """Read the configuration file that an environment variable names."""
     path = os.environ.get(variable)
     if not path:
         raise ImproperlyConfigured(f"The environment variable {variable} must name a YAML file")
@@ -43,16 +30,7 @@ def read_config(variable):
 
 
 def broker_url(config):
-    """
-    Put the broker's URL together, as the platform does, from its parts.
-
-    Args:
-        config (dict): the site's configuration, with ``CELERY_BROKER_TRANSPORT``, ``..._HOSTNAME`` and, optionally,
-            ``..._USER``, ``..._PASSWORD``, ``..._VHOST``.
-
-    Returns:
-        str: the URL, for example ``redis://:secret@redis:6379/0``.
-    """
+    """Put the broker's URL together, as the platform does, from its parts."""
     user, password = config.get("CELERY_BROKER_USER") or "", config.get("CELERY_BROKER_PASSWORD") or ""
     return "{transport}://{credentials}{host}/{vhost}".format(
         transport=config.get("CELERY_BROKER_TRANSPORT") or "redis",

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Test settings that the LMS and Studio share.
-"""
+"""Test settings that the LMS and Studio share."""
 
 from django.core.management.utils import get_random_secret_key
 

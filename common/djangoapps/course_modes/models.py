@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-The modes that a course run is offered in.
-"""
+"""The modes that a course run is offered in."""
 
 from django.db import models
 
@@ -51,13 +49,5 @@ class CourseMode(models.Model):
 
     @classmethod
     def is_eligible_for_certificate(cls, mode_slug):
-        """
-        Tell whether a mode leads to a certificate.
-
-        Args:
-            mode_slug (str): the mode.
-
-        Returns:
-            bool: False for audit alone.
-        """
+        """Tell whether a mode leads to a certificate."""
         return mode_slug != cls.AUDIT

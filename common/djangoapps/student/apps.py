@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Django application configuration.
-"""
+"""Django application configuration."""
 
 from django.apps import AppConfig
 

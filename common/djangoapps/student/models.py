@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Learners and their enrolments.
-"""
+"""Learners and their enrolments."""
 
 import hashlib
 
@@ -32,16 +30,7 @@ class AnonymousUserId(models.Model):
 
 
 def anonymous_id_for_user(user, course_id):
-    """
-    Give the learner's anonymous id; it is stored the first time.
-
-    Args:
-        user (User): the learner.
-        course_id (CourseKey): the course run it is for, or None for the id that no course run shares.
-
-    Returns:
-        str: 32 hexadecimal digits.
-    """
+    """Give the learner's anonymous id; it is stored the first time."""
     hasher = hashlib.shake_128()
     hasher.update(settings.SECRET_KEY.encode("utf8"))
     hasher.update(str(user.id).encode("utf8"))
@@ -68,13 +57,5 @@ class CourseEnrollment(models.Model):
 
     @classmethod
     def enrollments_for_user(cls, user):
-        """
-        Find a learner's active enrolments.
-
-        Args:
-            user (User): the learner.
-
-        Returns:
-            QuerySet: of CourseEnrollment.
-        """
+        """Find a learner's active enrolments."""
         return cls.objects.filter(user=user, is_active=True)

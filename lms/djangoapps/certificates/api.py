@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-The application's interface to others.
-"""
+"""The application's interface to others."""
 
 from edx_toggles.toggles import WaffleSwitch
 
@@ -18,67 +16,28 @@ AUTO_CERTIFICATE_GENERATION = WaffleSwitch("certificates.auto_certificate_genera
 
 
 def auto_certificate_generation_enabled():
-    """
-    Tell whether certificates are made as soon as learners pass.
-
-    Returns:
-        bool: the state of the switch.
-    """
+    """Tell whether certificates are made as soon as learners pass."""
     return AUTO_CERTIFICATE_GENERATION.is_enabled()
 
 
 def get_eligible_certificate(user, course_id):
-    """
-    Find a learner's certificate of a course run.
-
-    Args:
-        user (User): the learner.
-        course_id (CourseKey): the course run.
-
-    Returns:
-        GeneratedCertificate: the certificate, or None.
-    """
+    """Find a learner's certificate of a course run."""
     return GeneratedCertificate.eligible_certificates.filter(user=user, course_id=course_id).first()
 
 
 def get_eligible_and_available_certificates(user):
-    """
-    Find all of a learner's certificates.
-
-    Args:
-        user (User): the learner.
-
-    Returns:
-        QuerySet: of GeneratedCertificate.
-    """
+    """Find all of a learner's certificates."""
     return GeneratedCertificate.eligible_available_certificates.filter(user=user)
 
 
 def get_recently_modified_certificates(start_date):
-    """
-    Find the certificates that changed since a time.
-
-    Args:
-        start_date (datetime): the time.
-
-    Returns:
-        QuerySet: of GeneratedCertificate, by the time of the change.
-    """
+    """Find the certificates that changed since a time."""
     certificates = GeneratedCertificate.objects.filter(modified_date__gte=start_date)
     return certificates.select_related("user").order_by("modified_date")
 
 
 def available_date_for_certificate(course, certificate):
-    """
-    Find the date on which a certificate may be seen.
-
-    Args:
-        course (CourseOverview): the course run.
-        certificate (GeneratedCertificate): the certificate.
-
-    Returns:
-        datetime: the date.
-    """
+    """Find the date on which a certificate may be seen."""
     if (
         auto_certificate_generation_enabled()
         and not course.self_paced

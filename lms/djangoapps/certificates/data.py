@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-What other applications need to know of certificates.
-"""
+"""What other applications need to know of certificates."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,15 +21,7 @@ class CertificateStatuses:
 
     @classmethod
     def is_passing_status(cls, status):
-        """
-        Tell whether a status says that the learner passed.
-
-        Args:
-            status (str): the status.
-
-        Returns:
-            bool: True if it does.
-        """
+        """Tell whether a status says that the learner passed."""
         return status in cls.PASSED_STATUSES
 
 

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Course certificates.
-"""
+"""Course certificates."""
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -66,12 +64,7 @@ class GeneratedCertificate(models.Model):
         app_label = "certificates"
 
     def is_valid(self):
-        """
-        Tell whether the learner holds the certificate now.
-
-        Returns:
-            bool: True if so.
-        """
+        """Tell whether the learner holds the certificate now."""
         return self.status == CertificateStatuses.downloadable
 
     def save(self, *args, **kwargs):
@@ -82,13 +75,7 @@ class GeneratedCertificate(models.Model):
             self._tell(COURSE_CERT_AWARDED)
 
     def invalidate(self, mode=None, source=None):
-        """
-        Take the certificate back.
-
-        Args:
-            mode (str): the learner's mode by now. Defaults to the certificate's.
-            source (str): who asked for it; not kept here.
-        """
+        """Take the certificate back."""
         self.status = CertificateStatuses.unavailable
         self.mode = mode or self.mode
         self.save()

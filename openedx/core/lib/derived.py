@@ -1,30 +1,18 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Settings whose values are computed from other settings.
-"""
+"""Settings whose values are computed from other settings."""
 
 import sys
 
 
 class Derived:
-    """
-    Marks a setting as derived.
-
-    Args:
-        calculate_value (callable): takes the settings module, returns the value.
-    """
+    """Marks a setting as derived."""
 
     def __init__(self, calculate_value):
         self.calculate_value = calculate_value
 
 
 def derive_settings(module_name):
-    """
-    Replace each ``Derived`` in a settings module by its value, inside of dicts and sequences too.
-
-    Args:
-        module_name (str): the settings module; its upper-case names are its settings.
-    """
+    """Replace each ``Derived`` in a settings module by its value, inside of dicts and sequences too."""
     module = sys.modules[module_name]
     for name in [name for name in vars(module) if name.isupper()]:
         setattr(module, name, _resolve(getattr(module, name), module))

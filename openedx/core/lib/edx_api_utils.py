@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Reads lists from the REST APIs of other services.
-"""
+"""Reads lists from the REST APIs of other services."""
 
 import logging
 from urllib.parse import urljoin
@@ -20,21 +18,6 @@ def get_api_data(
 ):
     """
     Read a resource. As in the platform, the requests have no time-out, and a page without results counts as empty.
-
-    Args:
-        api_config (ConfigurationModel): the service's configuration; nothing is read while it is disabled.
-        resource (str): the name of the collection, such as "credentials".
-        api_client (requests.Session): an authenticated session.
-        base_api_url (str): the API's root.
-        querystring (dict): query parameters.
-        traverse_pagination (bool): read all pages, until one has no ``next``.
-        raise_on_error (bool): pass errors on, instead of logging them and returning nothing.
-
-    Returns:
-        list[dict]: the items of all pages; the first page as it came (dict) without ``traverse_pagination``.
-
-    Raises:
-        Exception: what went wrong, if ``raise_on_error``.
     """
     if not api_config.enabled:
         log.warning(f"{api_config.API_NAME} configuration is disabled.")

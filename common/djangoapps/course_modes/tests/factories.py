@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Test data.
-"""
+"""Test data."""
 
 import factory
 from factory.django import DjangoModelFactory

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Keys under which ``cache_programs`` leaves programs for the rest of the LMS.
-"""
+"""Keys under which ``cache_programs`` leaves programs for the rest of the LMS."""
 
 # A program's data.
 PROGRAM_CACHE_KEY_TPL = "program-{uuid}"

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Programs, as ``cache_programs`` left them in the cache.
-"""
+"""Programs, as ``cache_programs`` left them in the cache."""
 
 import logging
 
@@ -16,31 +14,14 @@ log = logging.getLogger(__name__)
 
 
 def get_catalog_api_client(user):
-    """
-    Open a session with the catalog.
-
-    Args:
-        user (User): whom it speaks for.
-
-    Returns:
-        requests.Session: the session.
-    """
+    """Open a session with the catalog."""
     session = requests.Session()
     session.auth = SuppliedJwtAuth(create_jwt_for_user(user))
     return session
 
 
 def get_programs(site=None, uuid=None):
-    """
-    Find a site's programs, or one program.
-
-    Args:
-        site (Site): the site.
-        uuid (str): the program.
-
-    Returns:
-        list[dict]: the site's programs, empty if it has no catalog. With ``uuid`` that program (dict), or None.
-    """
+    """Find a site's programs, or one program."""
     if uuid:
         program = cache.get(PROGRAM_CACHE_KEY_TPL.format(uuid=uuid))
         if not program:
@@ -56,15 +37,7 @@ def get_programs(site=None, uuid=None):
 
 
 def get_programs_by_uuids(uuids):
-    """
-    List the programs with these uuids.
-
-    Args:
-        uuids (list[str]): the programs.
-
-    Returns:
-        list[dict]: those that are cached, in the same order.
-    """
+    """List the programs with these uuids."""
     keys = [PROGRAM_CACHE_KEY_TPL.format(uuid=uuid) for uuid in uuids]
     programs = cache.get_many(keys)
     for uuid, key in zip(uuids, keys, strict=True):

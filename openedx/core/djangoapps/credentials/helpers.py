@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Whether learners' records go to Credentials.
-"""
+"""Whether learners' records go to Credentials."""
 
 from edx_toggles.toggles import SettingToggle
 
@@ -17,13 +15,5 @@ ENABLE_LEARNER_RECORDS = SettingToggle("ENABLE_LEARNER_RECORDS", default=True, m
 
 
 def is_learner_records_enabled_for_org(org):
-    """
-    Tell whether the records of an organisation's learners go to Credentials.
-
-    Args:
-        org (str): the organisation.
-
-    Returns:
-        bool: True if so.
-    """
+    """Tell whether the records of an organisation's learners go to Credentials."""
     return configuration_helpers.get_value_for_org(org, "ENABLE_LEARNER_RECORDS", ENABLE_LEARNER_RECORDS.is_enabled())

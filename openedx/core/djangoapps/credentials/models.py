@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-How the LMS reaches the Credentials service.
-"""
+"""How the LMS reaches the Credentials service."""
 
 from urllib.parse import urljoin
 
@@ -39,15 +37,7 @@ class CredentialsApiConfig(ConfigurationModel):
 
     @staticmethod
     def get_internal_api_url_for_org(org):
-        """
-        Find the root of the REST API that an organisation's site uses.
-
-        Args:
-            org (str): the organisation.
-
-        Returns:
-            str: the URL.
-        """
+        """Find the root of the REST API that an organisation's site uses."""
         return CredentialsApiConfig._api_url(
             configuration_helpers.get_value_for_org(
                 org, "CREDENTIALS_INTERNAL_SERVICE_URL", settings.CREDENTIALS_INTERNAL_SERVICE_URL

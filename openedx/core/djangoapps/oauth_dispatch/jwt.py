@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-JSON Web Tokens, by which the LMS speaks for a user to other services.
-"""
+"""JSON Web Tokens, by which the LMS speaks for a user to other services."""
 
 from time import time
 
@@ -12,16 +10,7 @@ from common.djangoapps.student.models import UserProfile, anonymous_id_for_user
 
 
 def create_jwt_for_user(user, scopes=None):
-    """
-    Create a token, signed with the secret that the services share.
-
-    Args:
-        user (User): whom it speaks for.
-        scopes (list): names of claims to add. Defaults to e-mail and profile.
-
-    Returns:
-        str: the token, valid for ``OAUTH_ID_TOKEN_EXPIRATION`` seconds.
-    """
+    """Create a token, signed with the secret that the services share."""
     scopes = scopes or ["email", "profile"]
     now = int(time())
     claims = {

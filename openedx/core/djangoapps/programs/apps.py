@@ -1,7 +1,5 @@
 # The slice, with the change in it: the change is the import of two modules with checks.
-"""
-Django application configuration.
-"""
+"""Django application configuration."""
 
 from django.apps import AppConfig
 

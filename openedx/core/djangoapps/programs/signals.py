@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Receivers that turn changes of course certificates into Celery tasks.
-"""
+"""Receivers that turn changes of course certificates into Celery tasks."""
 
 import logging
 

@@ -1,8 +1,6 @@
 # The slice, with the change in it: the import of programs.events, the two calls of its functions, what
 # award_program_certificate() and revoke_program_certificate() return, select_related("profile"), and the last task.
-"""
-Celery tasks that keep the Credentials service informed of what learners have earned.
-"""
+"""Celery tasks that keep the Credentials service informed of what learners have earned."""
 
 from urllib.parse import urljoin
 
@@ -52,29 +50,12 @@ TASK_OPTIONS = {
 
 
 def get_completed_programs(site, student):
-    """
-    Find the programs of a site that a learner has completed.
-
-    Args:
-        site (Site): the site.
-        student (User): the learner.
-
-    Returns:
-        dict[str, datetime]: program uuid -> the date on which its certificate becomes available.
-    """
+    """Find the programs of a site that a learner has completed."""
     return ProgramProgressMeter(site, student).completed_programs_with_available_dates
 
 
 def get_inverted_programs(student):
-    """
-    Find the programs of each course run that a learner is enrolled in, over all sites.
-
-    Args:
-        student (User): the learner.
-
-    Returns:
-        dict[str, list[dict]]: course run key -> programs.
-    """
+    """Find the programs of each course run that a learner is enrolled in, over all sites."""
     inverted_programs = {}
     for site in Site.objects.all():
         inverted_programs.update(ProgramProgressMeter(site, student).invert_programs())
@@ -82,34 +63,13 @@ def get_inverted_programs(student):
 
 
 def get_certified_programs(student, raise_on_error=False):
-    """
-    Find the programs that a learner holds a certificate of.
-
-    Args:
-        student (User): the learner.
-        raise_on_error (bool): pass errors of Credentials on, instead of returning nothing.
-
-    Returns:
-        list[str]: program uuids.
-    """
+    """Find the programs that a learner holds a certificate of."""
     credentials = get_credentials(student, credential_type=PROGRAM_CERTIFICATE, raise_on_error=raise_on_error)
     return [item["credential"]["program_uuid"] for item in credentials]
 
 
 def get_revokable_program_uuids(course_specific_programs, student):
-    """
-    Of some programs, find those that a learner holds a certificate of.
-
-    Args:
-        course_specific_programs (list[dict]): the programs.
-        student (User): the learner.
-
-    Returns:
-        list[str]: program uuids, in the same order.
-
-    Raises:
-        Exception: Credentials cannot be asked. Taking that for "none" would skip a revocation that is due.
-    """
+    """Of some programs, find those that a learner holds a certificate of."""
     certified = get_certified_programs(student, raise_on_error=True)
     return [program["uuid"] for program in course_specific_programs if program["uuid"] in certified]
 
@@ -175,19 +135,7 @@ def revoke_program_certificate(client, username, program_uuid):
 
 
 def post_course_certificate(client, username, certificate: GeneratedCertificateData, date_override=None, org=None):
-    """
-    Send the state of a course certificate to Credentials.
-
-    Args:
-        client (requests.Session): a session as the service user.
-        username (str): the learner.
-        certificate (GeneratedCertificateData): the certificate.
-        date_override (datetime): the date to show in place of the certificate's own.
-        org (str): the organisation that gives the course.
-
-    Raises:
-        HTTPError: Credentials refused.
-    """
+    """Send the state of a course certificate to Credentials."""
     _post(
         client,
         "credentials/",
@@ -206,17 +154,7 @@ def post_course_certificate(client, username, certificate: GeneratedCertificateD
 
 
 def post_course_certificate_configuration(client, cert_config, certificate_available_date=None):
-    """
-    Send the configuration of a course run's certificates to Credentials.
-
-    Args:
-        client (requests.Session): a session as the service user.
-        cert_config (dict): ``course_id`` and ``mode``.
-        certificate_available_date (str): the date on which certificates become available.
-
-    Raises:
-        HTTPError: Credentials refused.
-    """
+    """Send the configuration of a course run's certificates to Credentials."""
     response = _post(
         client,
         "course_certificates/",
@@ -243,15 +181,7 @@ def _is_certificate_mode(mode):
 
 @shared_task(**TASK_OPTIONS)
 def award_program_certificates(self, username):
-    """
-    Award the certificates of all programs that a learner has completed.
-
-    Args:
-        username (str): the learner.
-
-    Raises:
-        MaxRetriesExceededError: something failed; Celery tries again.
-    """
+    """Award the certificates of all programs that a learner has completed."""
     if not is_credentials_enabled():
         error = "Task award_program_certificates cannot be executed: the use of Credentials is disabled"
         LOGGER.warning(error)
@@ -326,16 +256,7 @@ def _retry_if_any(failed_program_uuids, action):
 
 @shared_task(**TASK_OPTIONS)
 def revoke_program_certificates(self, username, course_key):
-    """
-    Revoke the certificates of a learner's programs that include a course run.
-
-    Args:
-        username (str): the learner.
-        course_key (str): the course run whose certificate the learner lost.
-
-    Raises:
-        MaxRetriesExceededError: something failed; Celery tries again.
-    """
+    """Revoke the certificates of a learner's programs that include a course run."""
     if not is_credentials_enabled():
         error = "Task revoke_program_certificates cannot be executed: the use of Credentials is disabled"
         LOGGER.warning(error)
@@ -386,16 +307,7 @@ def revoke_program_certificates(self, username, course_key):
 
 @shared_task(**TASK_OPTIONS)
 def award_course_certificate(self, username, course_run_key):
-    """
-    Send the state of a learner's course certificate to Credentials, be it awarded or revoked.
-
-    Args:
-        username (str): the learner.
-        course_run_key (str): the course run.
-
-    Raises:
-        MaxRetriesExceededError: something failed; Celery tries again.
-    """
+    """Send the state of a learner's course certificate to Credentials, be it awarded or revoked."""
     if not is_credentials_enabled():
         error = "Task award_course_certificate cannot be executed: the use of Credentials is disabled"
         LOGGER.warning(error)
@@ -439,16 +351,7 @@ def award_course_certificate(self, username, course_run_key):
 def update_credentials_course_certificate_configuration_available_date(
     self, course_key, certificate_available_date=None
 ):
-    """
-    Send the date on which a course run's certificates become available to Credentials.
-
-    Args:
-        course_key (CourseKey | str): the course run.
-        certificate_available_date (str): the date, or None.
-
-    Raises:
-        HTTPError: Credentials refused; Celery tries again.
-    """
+    """Send the date on which a course run's certificates become available to Credentials."""
     course_key = str(course_key)
     modes = [
         mode.slug
@@ -465,15 +368,7 @@ def update_credentials_course_certificate_configuration_available_date(
 
 @shared_task(**TASK_OPTIONS)
 def update_certificate_available_date_on_course_update(self, course_key):
-    """
-    Find the date on which a course run's certificates become available, and have it sent to Credentials.
-
-    Args:
-        course_key (str): the course run.
-
-    Raises:
-        MaxRetriesExceededError: Credentials is disabled; Celery tries again.
-    """
+    """Find the date on which a course run's certificates become available, and have it sent to Credentials."""
     if not is_credentials_enabled():
         error = "Task update_certificate_available_date_on_course_update cannot be executed: Credentials is disabled"
         LOGGER.warning(error)

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-A learner's progress in programs.
-"""
+"""A learner's progress in programs."""
 
 from collections import defaultdict
 
@@ -14,25 +12,14 @@ from openedx.core.djangoapps.content.course_overviews.models import CourseOvervi
 
 
 class ProgramProgressMeter:
-    """
-    Measures a learner's progress in the programs of a site.
-
-    Args:
-        site (Site): the site.
-        user (User): the learner.
-    """
+    """Measures a learner's progress in the programs of a site."""
 
     def __init__(self, site, user):
         self.user = user
         self.programs = get_programs(site)
 
     def invert_programs(self):
-        """
-        Find the programs of each course run that the learner is enrolled in.
-
-        Returns:
-            defaultdict[str, list[dict]]: course run key -> programs, by title.
-        """
+        """Find the programs of each course run that the learner is enrolled in."""
         enrolled = {str(enrollment.course_id) for enrollment in CourseEnrollment.enrollments_for_user(self.user)}
         inverted = defaultdict(list)
         for program in sorted(self.programs, key=lambda program: program["title"]):
@@ -43,12 +30,7 @@ class ProgramProgressMeter:
 
     @property
     def completed_programs_with_available_dates(self):
-        """
-        Find the programs that the learner has completed.
-
-        Returns:
-            dict[str, datetime]: program uuid -> the date on which its certificate becomes available.
-        """
+        """Find the programs that the learner has completed."""
         certificates = {
             str(certificate.course_id): certificate
             for certificate in certificate_api.get_eligible_and_available_certificates(self.user)

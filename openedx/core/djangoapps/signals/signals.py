@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Signals between the platform's applications.
-"""
+"""Signals between the platform's applications."""
 
 from django.dispatch import Signal
 

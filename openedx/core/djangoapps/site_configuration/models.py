@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Settings that differ from site to site.
-"""
+"""Settings that differ from site to site."""
 
 from django.contrib.sites.models import Site
 from django.db import models
@@ -17,31 +15,12 @@ class SiteConfiguration(models.Model):
     site_values = JSONField(null=False, blank=True, default=dict)
 
     def get_value(self, name, default=None):
-        """
-        Look a value up.
-
-        Args:
-            name (str): the setting.
-            default (object): what to return if the site has no value.
-
-        Returns:
-            object: the site's value or the default.
-        """
+        """Look a value up."""
         return self.site_values.get(name, default) if self.enabled else default
 
     @classmethod
     def get_value_for_org(cls, org, name, default=None):
-        """
-        Look a value up in the enabled configuration that lists an organisation.
-
-        Args:
-            org (str): the organisation.
-            name (str): the setting.
-            default (object): what to return if no site lists the organisation, or it has no value.
-
-        Returns:
-            object: the site's value or the default.
-        """
+        """Look a value up in the enabled configuration that lists an organisation."""
         for configuration in cls.objects.filter(site_values__contains=org, enabled=True):
             orgs = configuration.get_value("course_org_filter", [])
             if org in ([orgs] if isinstance(orgs, str) else orgs):

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Helpers for tests.
-"""
+"""Helpers for tests."""
 
 from unittest import skipUnless
 
@@ -11,15 +9,7 @@ from openedx.core.lib import ensure_lms
 
 
 def skip_unless_lms(test):
-    """
-    Skip a test function or class outside of the LMS.
-
-    Args:
-        test (callable): what is decorated.
-
-    Returns:
-        callable: the same, or skipped.
-    """
+    """Skip a test function or class outside of the LMS."""
     try:
         ensure_lms()
     except ImproperlyConfigured:

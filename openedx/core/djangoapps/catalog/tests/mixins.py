@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Helpers for tests.
-"""
+"""Helpers for tests."""
 
 from openedx.core.djangoapps.catalog.models import CatalogIntegration
 
@@ -10,15 +8,7 @@ class CatalogIntegrationMixin:
     """Configures the catalog."""
 
     def create_catalog_integration(self, **kwargs):
-        """
-        Configure the catalog.
-
-        Args:
-            **kwargs: fields that are to differ from the defaults.
-
-        Returns:
-            CatalogIntegration: the configuration in force.
-        """
+        """Configure the catalog."""
         defaults = {
             "enabled": True,
             "internal_api_url": "https://catalog-internal.example.com/api/v1/",

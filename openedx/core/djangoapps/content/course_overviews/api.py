@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-The application's interface to others.
-"""
+"""The application's interface to others."""
 
 import logging
 
@@ -11,15 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def get_course_overview_or_none(course_id):
-    """
-    Load a course run.
-
-    Args:
-        course_id (CourseKey | str): its key.
-
-    Returns:
-        CourseOverview: the run, or None if there is none or it cannot be read.
-    """
+    """Load a course run."""
     try:
         return CourseOverview.get_from_id(course_id)
     except CourseOverview.DoesNotExist:

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-What the rest of the platform needs to know about a course run.
-"""
+"""What the rest of the platform needs to know about a course run."""
 
 from django.db import models
 from model_utils.models import TimeStampedModel
@@ -26,18 +24,7 @@ class CourseOverview(TimeStampedModel):
 
     @classmethod
     def get_from_id(cls, course_id):
-        """
-        Load a course run.
-
-        Args:
-            course_id (CourseKey | str): its key.
-
-        Returns:
-            CourseOverview: the run.
-
-        Raises:
-            CourseOverview.DoesNotExist: there is none with this key.
-        """
+        """Load a course run."""
         if isinstance(course_id, str):
             course_id = CourseKey.from_string(course_id)
         return cls.objects.get(id=course_id)

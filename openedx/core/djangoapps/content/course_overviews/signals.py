@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Signals about changed course runs.
-"""
+"""Signals about changed course runs."""
 
 from django.dispatch import Signal
 

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Helpers for tests.
-"""
+"""Helpers for tests."""
 
 from openedx.core.djangoapps.credentials.models import CredentialsApiConfig
 
@@ -10,15 +8,7 @@ class CredentialsApiConfigMixin:
     """Configures Credentials."""
 
     def create_credentials_config(self, **kwargs):
-        """
-        Configure Credentials.
-
-        Args:
-            **kwargs: fields that are to differ from the defaults.
-
-        Returns:
-            CredentialsApiConfig: the configuration in force.
-        """
+        """Configure Credentials."""
         defaults = {
             "enabled": True,
             "internal_service_url": "http://internal.credentials.org/",

@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Management command ``cache_programs``.
-"""
+"""Management command ``cache_programs``."""
 
 import logging
 import sys

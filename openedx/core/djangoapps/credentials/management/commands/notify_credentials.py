@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-Management command ``notify_credentials``.
-"""
+"""Management command ``notify_credentials``."""
 
 from datetime import UTC, datetime
 
@@ -11,15 +9,7 @@ from openedx.core.djangoapps.credentials.tasks.v1.tasks import handle_notify_cre
 
 
 def parse_time(text):
-    """
-    Read a time.
-
-    Args:
-        text (str): ISO 8601; UTC if it names no zone.
-
-    Returns:
-        datetime: the time.
-    """
+    """Read a time."""
     time = datetime.fromisoformat(text)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 

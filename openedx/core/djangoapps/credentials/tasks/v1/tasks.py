@@ -1,7 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""
-What Credentials is told beside the certificates, and what it is told again.
-"""
+"""What Credentials is told beside the certificates, and what it is told again."""
 
 import logging
 
@@ -32,13 +30,7 @@ def send_grade_if_interesting(user, course_run_key, mode, status, letter_grade, 
 
 @shared_task(ignore_result=True)
 def handle_notify_credentials(options, course_keys):
-    """
-    Send course certificates to Credentials again, and start the tasks that award and revoke program certificates.
-
-    Args:
-        options (dict): those of the command ``notify_credentials``.
-        course_keys (list[str]): the platform's filter of course runs; not used here.
-    """
+    """Send course certificates to Credentials again, and start the tasks that award and revoke program certificates."""
     for certificate in get_recently_modified_certificates(start_date=options["start_date"]):
         changed = (None, certificate.user, certificate.course_id, certificate.mode, certificate.status)
         handle_course_cert_changed(*changed)
