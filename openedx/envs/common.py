@@ -35,8 +35,6 @@ JWT_AUTH = {
     "JWT_SUPPORTED_VERSION": "1.2.0",
 }
 
-COURSE_MODE_DEFAULTS = {"slug": "audit"}
-
 # Celery reads the Django settings without a namespace, so these are its upper-case names.
 BROKER_URL = "redis://localhost:6379/0"
 CELERY_ROUTES = "openedx.core.lib.celery.routers.route_task"

@@ -1,10 +1,6 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""Django application configuration."""
-
 from django.apps import AppConfig
 
 
 class CourseModesConfig(AppConfig):
-    """The application."""
-
     name = "common.djangoapps.course_modes"

@@ -13,8 +13,6 @@ class CourseMode(models.Model):
         CourseOverview, db_constraint=False, db_index=True, related_name="modes", on_delete=models.DO_NOTHING
     )
     mode_slug = models.CharField(max_length=100)
-    mode_display_name = models.CharField(max_length=255)
-    currency = models.CharField(default="usd", max_length=8)
 
     HONOR = "honor"
     PROFESSIONAL = "professional"
@@ -22,25 +20,9 @@ class CourseMode(models.Model):
     AUDIT = "audit"
     NO_ID_PROFESSIONAL_MODE = "no-id-professional"
     CREDIT_MODE = "credit"
-    MASTERS = "masters"
-    EXECUTIVE_EDUCATION = "executive-education"
-    PAID_EXECUTIVE_EDUCATION = "paid-executive-education"
-    PAID_BOOTCAMP = "paid-bootcamp"
-
-    # Modes whose certificates count towards a program.
-    CERTIFICATE_RELEVANT_MODES = [
-        CREDIT_MODE,
-        VERIFIED,
-        PROFESSIONAL,
-        NO_ID_PROFESSIONAL_MODE,
-        EXECUTIVE_EDUCATION,
-        PAID_EXECUTIVE_EDUCATION,
-        PAID_BOOTCAMP,
-        MASTERS,
-    ]
 
     class Meta:
-        unique_together = ("course", "mode_slug", "currency")
+        unique_together = ("course", "mode_slug")
 
     @property
     def slug(self):

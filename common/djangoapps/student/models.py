@@ -48,9 +48,7 @@ class CourseEnrollment(models.Model):
 
     user = models.ForeignKey(User, on_delete=models.CASCADE)
     course = models.ForeignKey(CourseOverview, db_constraint=False, on_delete=models.DO_NOTHING)
-    created = models.DateTimeField(auto_now_add=True, null=True, db_index=True)
     is_active = models.BooleanField(default=True)
-    mode = models.CharField(default=settings.COURSE_MODE_DEFAULTS["slug"], max_length=100)
 
     class Meta:
         unique_together = (("user", "course"),)

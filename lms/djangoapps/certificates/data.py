@@ -1,12 +1,6 @@
 # The slice: written for this repository, in place of the platform's file of this path.
 """What other applications need to know of certificates."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
-from django.contrib.auth.models import User
-from opaque_keys.edx.keys import CourseKey
-
 
 class CertificateStatuses:
     """The statuses of a course certificate."""
@@ -23,14 +17,3 @@ class CertificateStatuses:
     def is_passing_status(cls, status):
         """Tell whether a status says that the learner passed."""
         return status in cls.PASSED_STATUSES
-
-
-@dataclass
-class GeneratedCertificateData:
-    """A course certificate, as annotations name it."""
-
-    user: User
-    course_id: CourseKey
-    status: str = "unavailable"
-    mode: str = "honor"
-    modified_date: datetime | None = None

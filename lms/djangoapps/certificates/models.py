@@ -4,8 +4,6 @@
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import models
-from model_utils import Choices
-from model_utils.models import TimeStampedModel
 from opaque_keys.edx.django.models import CourseKeyField
 
 from common.djangoapps.course_modes.models import CourseMode
@@ -37,22 +35,10 @@ class EligibleAvailableCertificateManager(EligibleCertificateManager):
 class GeneratedCertificate(models.Model):
     """A learner's certificate of a course run."""
 
-    MODES = Choices(
-        CourseMode.VERIFIED,
-        CourseMode.HONOR,
-        CourseMode.AUDIT,
-        CourseMode.PROFESSIONAL,
-        CourseMode.NO_ID_PROFESSIONAL_MODE,
-        CourseMode.MASTERS,
-        CourseMode.EXECUTIVE_EDUCATION,
-        CourseMode.PAID_EXECUTIVE_EDUCATION,
-        CourseMode.PAID_BOOTCAMP,
-    )
-
     user = models.ForeignKey(User, on_delete=models.CASCADE)
     course_id = CourseKeyField(max_length=255, blank=True, default=None)
     status = models.CharField(max_length=32, default=CertificateStatuses.unavailable)
-    mode = models.CharField(max_length=32, choices=MODES, default=MODES.honor)
+    mode = models.CharField(max_length=32, default=CourseMode.HONOR)
     modified_date = models.DateTimeField(auto_now=True)
 
     objects = models.Manager()
@@ -88,14 +74,13 @@ class GeneratedCertificate(models.Model):
         )
 
 
-class CertificateDateOverride(TimeStampedModel):
+class CertificateDateOverride(models.Model):
     """A date that a certificate shows in place of its own."""
 
     generated_certificate = models.OneToOneField(
         GeneratedCertificate, on_delete=models.CASCADE, related_name="date_override"
     )
     date = models.DateTimeField()
-    reason = models.TextField()
     overridden_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.DO_NOTHING)
 
     class Meta:

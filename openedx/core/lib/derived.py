@@ -12,22 +12,8 @@ class Derived:
 
 
 def derive_settings(module_name):
-    """Replace each ``Derived`` in a settings module by its value, inside of dicts and sequences too."""
+    """Replace each ``Derived`` in a settings module by its value."""
     module = sys.modules[module_name]
-    for name in [name for name in vars(module) if name.isupper()]:
-        setattr(module, name, _resolve(getattr(module, name), module))
-
-
-def _resolve(value, settings):
-    if isinstance(value, Derived):
-        return value.calculate_value(settings)
-    if isinstance(value, dict):
-        for key in value:
-            value[key] = _resolve(value[key], settings)
-        return value
-    if isinstance(value, list):
-        value[:] = [_resolve(item, settings) for item in value]
-        return value
-    if isinstance(value, (tuple, frozenset)):
-        return type(value)(_resolve(item, settings) for item in value)
-    return value
+    for name, value in list(vars(module).items()):
+        if isinstance(value, Derived):
+            setattr(module, name, value.calculate_value(module))

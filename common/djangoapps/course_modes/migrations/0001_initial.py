@@ -18,12 +18,10 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.AutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('mode_slug', models.CharField(max_length=100)),
-                ('mode_display_name', models.CharField(max_length=255)),
-                ('currency', models.CharField(default='usd', max_length=8)),
                 ('course', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='modes', to='course_overviews.courseoverview')),
             ],
             options={
-                'unique_together': {('course', 'mode_slug', 'currency')},
+                'unique_together': {('course', 'mode_slug')},
             },
         ),
     ]

@@ -1,7 +1,6 @@
 # The slice: written for this repository, in place of the platform's file of this path.
 """Test data."""
 
-import factory
 from factory.django import DjangoModelFactory
 
 from common.djangoapps.course_modes.models import CourseMode
@@ -15,7 +14,6 @@ class CourseModeFactory(DjangoModelFactory):
         model = CourseMode
 
     mode_slug = CourseMode.AUDIT
-    mode_display_name = factory.LazyAttribute(lambda mode: f"{mode.mode_slug} course")
 
     @classmethod
     def _create(cls, model_class, *args, **kwargs):

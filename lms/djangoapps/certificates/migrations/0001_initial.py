@@ -1,8 +1,6 @@
 # The slice: written for this repository, in place of the platform's file of this path.
 
 import django.db.models.deletion
-import django.utils.timezone
-import model_utils.fields
 import opaque_keys.edx.django.models
 from django.conf import settings
 from django.db import migrations, models
@@ -23,7 +21,7 @@ class Migration(migrations.Migration):
                 ('id', models.AutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('course_id', opaque_keys.edx.django.models.CourseKeyField(blank=True, default=None, max_length=255)),
                 ('status', models.CharField(default='unavailable', max_length=32)),
-                ('mode', models.CharField(choices=[('verified', 'verified'), ('honor', 'honor'), ('audit', 'audit'), ('professional', 'professional'), ('no-id-professional', 'no-id-professional'), ('masters', 'masters'), ('executive-education', 'executive-education'), ('paid-executive-education', 'paid-executive-education'), ('paid-bootcamp', 'paid-bootcamp')], default='honor', max_length=32)),
+                ('mode', models.CharField(default='honor', max_length=32)),
                 ('modified_date', models.DateTimeField(auto_now=True)),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
             ],
@@ -35,10 +33,7 @@ class Migration(migrations.Migration):
             name='CertificateDateOverride',
             fields=[
                 ('id', models.AutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created', model_utils.fields.AutoCreatedField(default=django.utils.timezone.now, editable=False, verbose_name='created')),
-                ('modified', model_utils.fields.AutoLastModifiedField(default=django.utils.timezone.now, editable=False, verbose_name='modified')),
                 ('date', models.DateTimeField()),
-                ('reason', models.TextField()),
                 ('overridden_by', models.ForeignKey(on_delete=django.db.models.deletion.DO_NOTHING, to=settings.AUTH_USER_MODEL)),
                 ('generated_certificate', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='date_override', to='certificates.generatedcertificate')),
             ],

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from factory.django import DjangoModelFactory
 
+from common.djangoapps.course_modes.models import CourseMode
 from lms.djangoapps.certificates.data import CertificateStatuses
 from lms.djangoapps.certificates.models import CertificateDateOverride, GeneratedCertificate
 
@@ -17,7 +18,7 @@ class GeneratedCertificateFactory(DjangoModelFactory):
 
     course_id = None
     status = CertificateStatuses.unavailable
-    mode = GeneratedCertificate.MODES.honor
+    mode = CourseMode.HONOR
 
 
 class CertificateDateOverrideFactory(DjangoModelFactory):
@@ -27,4 +28,3 @@ class CertificateDateOverrideFactory(DjangoModelFactory):
         model = CertificateDateOverride
 
     date = datetime(2021, 5, 11, tzinfo=UTC)
-    reason = "The exam was taken a week earlier"

@@ -12,7 +12,6 @@ class CatalogIntegration(ConfigurationModel):
     API_NAME = "catalog"
 
     internal_api_url = models.URLField()
-    cache_ttl = models.PositiveIntegerField(default=0)
     service_username = models.CharField(max_length=100, default="lms_catalog_service_user")
 
     def get_service_user(self):

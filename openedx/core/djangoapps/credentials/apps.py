@@ -1,12 +1,8 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""Django application configuration."""
-
 from django.apps import AppConfig
 
 
 class CredentialsConfig(AppConfig):
-    """The application."""
-
     name = "openedx.core.djangoapps.credentials"
 
     def ready(self):

@@ -20,8 +20,6 @@ class CredentialsApiConfig(ConfigurationModel):
     internal_service_url = models.URLField()
     public_service_url = models.URLField()
     enable_learner_issuance = models.BooleanField(default=False)
-    enable_studio_authoring = models.BooleanField(default=False)
-    cache_ttl = models.PositiveIntegerField(default=0)
 
     class Meta:
         app_label = "credentials"

@@ -17,7 +17,6 @@ from requests.exceptions import HTTPError
 
 from common.djangoapps.course_modes.models import CourseMode
 from lms.djangoapps.certificates.api import get_eligible_certificate
-from lms.djangoapps.certificates.data import GeneratedCertificateData
 from openedx.core.djangoapps.content.course_overviews.api import get_course_overview_or_none
 from openedx.core.djangoapps.credentials.api import is_credentials_enabled
 from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded, emit_program_certificate_revoked
@@ -134,7 +133,7 @@ def revoke_program_certificate(client, username, program_uuid):
     return response
 
 
-def post_course_certificate(client, username, certificate: GeneratedCertificateData, date_override=None, org=None):
+def post_course_certificate(client, username, certificate, date_override=None, org=None):
     """Send the state of a course certificate to Credentials."""
     _post(
         client,
@@ -175,17 +174,17 @@ def _service_client():
     return get_credentials_api_client(User.objects.get(username=settings.CREDENTIALS_SERVICE_USERNAME))
 
 
-def _is_certificate_mode(mode):
-    return mode in CourseMode.CERTIFICATE_RELEVANT_MODES or CourseMode.is_eligible_for_certificate(mode)
+def _check_that_credentials_is_enabled(task):
+    if not is_credentials_enabled():
+        error = f"Task {task} cannot be executed: the use of Credentials is disabled"
+        LOGGER.warning(error)
+        raise MaxRetriesExceededError(error)
 
 
 @shared_task(**TASK_OPTIONS)
 def award_program_certificates(self, username):
     """Award the certificates of all programs that a learner has completed."""
-    if not is_credentials_enabled():
-        error = "Task award_program_certificates cannot be executed: the use of Credentials is disabled"
-        LOGGER.warning(error)
-        raise MaxRetriesExceededError(error)
+    _check_that_credentials_is_enabled("award_program_certificates")
     try:
         student = User.objects.select_related("profile").get(username=username)
     except User.DoesNotExist:
@@ -257,10 +256,7 @@ def _retry_if_any(failed_program_uuids, action):
 @shared_task(**TASK_OPTIONS)
 def revoke_program_certificates(self, username, course_key):
     """Revoke the certificates of a learner's programs that include a course run."""
-    if not is_credentials_enabled():
-        error = "Task revoke_program_certificates cannot be executed: the use of Credentials is disabled"
-        LOGGER.warning(error)
-        raise MaxRetriesExceededError(error)
+    _check_that_credentials_is_enabled("revoke_program_certificates")
     try:
         student = User.objects.select_related("profile").get(username=username)
     except User.DoesNotExist:
@@ -308,10 +304,7 @@ def revoke_program_certificates(self, username, course_key):
 @shared_task(**TASK_OPTIONS)
 def award_course_certificate(self, username, course_run_key):
     """Send the state of a learner's course certificate to Credentials, be it awarded or revoked."""
-    if not is_credentials_enabled():
-        error = "Task award_course_certificate cannot be executed: the use of Credentials is disabled"
-        LOGGER.warning(error)
-        raise MaxRetriesExceededError(error)
+    _check_that_credentials_is_enabled("award_course_certificate")
     try:
         user = User.objects.get(username=username)
     except User.DoesNotExist:
@@ -329,7 +322,7 @@ def award_course_certificate(self, username, course_run_key):
         if not certificate:
             LOGGER.warning(f"{skipped} The learner has no eligible certificate")
             return
-        if not _is_certificate_mode(certificate.mode):
+        if not CourseMode.is_eligible_for_certificate(certificate.mode):
             LOGGER.warning(f"{skipped} Its mode, {certificate.mode}, leads to no certificate")
             return
         if not get_course_overview_or_none(course_key):
@@ -356,7 +349,7 @@ def update_credentials_course_certificate_configuration_available_date(
     modes = [
         mode.slug
         for mode in CourseMode.objects.filter(course_id=CourseKey.from_string(course_key))
-        if _is_certificate_mode(mode.slug)
+        if CourseMode.is_eligible_for_certificate(mode.slug)
     ]
     if len(modes) != 1:
         LOGGER.exception(f"Course run {course_key} has {len(modes)} modes with certificates instead of one")
@@ -369,10 +362,7 @@ def update_credentials_course_certificate_configuration_available_date(
 @shared_task(**TASK_OPTIONS)
 def update_certificate_available_date_on_course_update(self, course_key):
     """Find the date on which a course run's certificates become available, and have it sent to Credentials."""
-    if not is_credentials_enabled():
-        error = "Task update_certificate_available_date_on_course_update cannot be executed: Credentials is disabled"
-        LOGGER.warning(error)
-        raise MaxRetriesExceededError(error)
+    _check_that_credentials_is_enabled("update_certificate_available_date_on_course_update")
     course_overview = get_course_overview_or_none(course_key)
     if not course_overview:
         LOGGER.warning(

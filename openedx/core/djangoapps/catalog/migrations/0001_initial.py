@@ -21,7 +21,6 @@ class Migration(migrations.Migration):
                 ('change_date', models.DateTimeField(auto_now_add=True, verbose_name='Change date')),
                 ('enabled', models.BooleanField(default=False, verbose_name='Enabled')),
                 ('internal_api_url', models.URLField()),
-                ('cache_ttl', models.PositiveIntegerField(default=0)),
                 ('service_username', models.CharField(default='lms_catalog_service_user', max_length=100)),
                 ('changed_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL, verbose_name='Changed by')),
             ],

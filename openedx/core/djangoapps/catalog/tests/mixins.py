@@ -12,7 +12,6 @@ class CatalogIntegrationMixin:
         defaults = {
             "enabled": True,
             "internal_api_url": "https://catalog-internal.example.com/api/v1/",
-            "cache_ttl": 0,
             "service_username": "lms_catalog_service_user",
         }
         CatalogIntegration(**{**defaults, **kwargs}).save()

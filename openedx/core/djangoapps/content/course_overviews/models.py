@@ -2,18 +2,16 @@
 """What the rest of the platform needs to know about a course run."""
 
 from django.db import models
-from model_utils.models import TimeStampedModel
 from opaque_keys.edx.django.models import CourseKeyField
 from opaque_keys.edx.keys import CourseKey
 
 
-class CourseOverview(TimeStampedModel):
+class CourseOverview(models.Model):
     """A course run."""
 
     id = CourseKeyField(db_index=True, primary_key=True, max_length=255)
     org = models.TextField(max_length=255, default="outdated_entry")
     display_name = models.TextField(null=True)
-    start = models.DateTimeField(null=True)
     end = models.DateTimeField(null=True)
     self_paced = models.BooleanField(default=False)
     certificates_display_behavior = models.TextField(null=True)

@@ -23,8 +23,6 @@ class Migration(migrations.Migration):
                 ('internal_service_url', models.URLField()),
                 ('public_service_url', models.URLField()),
                 ('enable_learner_issuance', models.BooleanField(default=False)),
-                ('enable_studio_authoring', models.BooleanField(default=False)),
-                ('cache_ttl', models.PositiveIntegerField(default=0)),
                 ('changed_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL, verbose_name='Changed by')),
             ],
         ),

@@ -14,8 +14,6 @@ class CredentialsApiConfigMixin:
             "internal_service_url": "http://internal.credentials.org/",
             "public_service_url": "http://public.credentials.org/",
             "enable_learner_issuance": True,
-            "enable_studio_authoring": True,
-            "cache_ttl": 0,
         }
         CredentialsApiConfig(**{**defaults, **kwargs}).save()
         return CredentialsApiConfig.current()

@@ -23,5 +23,4 @@ class CourseOverviewFactory(DjangoModelFactory):
     org = "edX"
     id = factory.LazyAttribute(lambda course: CourseLocator(course.org, "toy", course.run))
     display_name = factory.LazyAttribute(lambda course: f"{course.id} Course")
-    start = factory.LazyFunction(now)
     end = factory.LazyFunction(lambda: now() + timedelta(days=30))

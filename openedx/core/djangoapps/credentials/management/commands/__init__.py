@@ -1,1 +1,0 @@
-# The slice: written for this repository, in place of the platform's file of this path.

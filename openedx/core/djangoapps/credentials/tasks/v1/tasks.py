@@ -22,9 +22,7 @@ def send_grade_if_interesting(user, course_run_key, mode, status, letter_grade, 
     Send a learner's grade to Credentials. The slice has no grades; it keeps the check that precedes them, because each
     change of a course certificate passes through it.
     """
-    if not is_credentials_enabled():
-        return
-    if verbose:
+    if is_credentials_enabled() and verbose:
         logger.info(f"No grade to send for user {user.id} in {course_run_key}")
 
 
