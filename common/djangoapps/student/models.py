@@ -49,6 +49,7 @@ class CourseEnrollment(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE)
     course = models.ForeignKey(CourseOverview, db_constraint=False, on_delete=models.DO_NOTHING)
     is_active = models.BooleanField(default=True)
+    mode = models.CharField(default="audit", max_length=100)
 
     class Meta:
         unique_together = (("user", "course"),)
