@@ -108,12 +108,11 @@ def start(processes, directory):
             begin()
         site.configure()
         if site is first:
-            site.manage("migrate", "--verbosity=0")
-        site.start_shell()
+            site.start_lms()
+        else:
+            site.start_shell()
     made[KAFKA].create_topic()
-    first.do("configure", catalog_url=f"{first.discovery_url}/api/v1")
     first.do("create_courses", keys=[course_run(size) for size in SIZES])
-    first.manage("cache_programs")
     first.latency = _slow_down(first, programs[0])
     return made
 

@@ -129,13 +129,8 @@ def start(site, programs, learners, narrator, redis_url=None, credentials_url=No
         with narrator.step("stand-in of Discovery"):
             site.start_discovery(programs)
     site.configure()
-    with narrator.step("LMS database"):
-        site.manage("migrate", "--verbosity=0")
-    with narrator.step("LMS"):
-        site.start_shell()
-        site.do("configure", catalog_url=f"{site.discovery_url.rstrip('/')}/api/v1")
-    with narrator.step("programs into the LMS's cache (./manage.py lms cache_programs)"):
-        site.manage("cache_programs")
+    with narrator.step("LMS database, and the programs in the LMS's cache (cache_programs)"):
+        site.start_lms()
     with narrator.step("Celery worker"):
         site.start_worker()
     with narrator.step("event consumer (./manage.py lms consume_events)"):

@@ -1,5 +1,5 @@
 """
-A MySQL-protocol server, as every real site has one: the one that ``MYSQL_URL`` names, or a MariaDB of the run's own.
+A MySQL-protocol server for the tests: the one that ``MYSQL_URL`` names, or a MariaDB of the run's own.
 
 ``python -m testbed.servers.mysql`` tells whether there is one. As a Django application, the module brings the driver.
 """
@@ -11,12 +11,14 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-import pymysql
+import pymysql  # type: ignore[import-untyped]
 
-from testbed.servers.processes import ProcessError, Processes
+from testbed.servers.processes import ProcessError, Processes, Server
 
 # Django asks for mysqlclient, of which there are no wheels for Linux.
 pymysql.install_as_MySQLdb()
@@ -30,49 +32,30 @@ NO_SERVER = (
 COLLATION = "utf8mb4_unicode_ci"
 
 
-class MariaDB:
-    """
-    A MariaDB server with data of its own.
-
-    Args:
-        processes (Processes): starts it.
-        name (str): what to call it.
-        directory (Path): where it keeps its data, which it finds again after a restart.
-    """
+class MariaDB(Server):
+    """A MariaDB server that keeps its data in a directory of its own."""
 
     USER = "testbed"
 
-    def __init__(self, processes, name, directory):
-        self.processes, self.name, self.directory = processes, name, Path(directory)
-        self.data = self.directory / "data"
-        self.port = None
-        self.process = None
-        # With characters that an URL has to have encoded.
-        self._password = f"{secrets.token_hex(16)}@/%"
-        self._create()
-        self.start()
-
-    def _create(self):
-        """
-        Create the data directory, with the system tables and nothing else in it.
-
-        ``mariadb-install-db`` would do it, if Debian had not put a program that it needs into another package.
-        """
+    def __init__(self, processes: Processes, name: str, directory: Path) -> None:
+        self.data, self.init = directory / "data", directory / "init.sql"
+        self._password = f"{secrets.token_hex(16)}@/%"  # with characters that a URL has to have encoded
         self.data.mkdir(parents=True)
+        # The system tables. Debian has a program that mariadb-install-db needs in another package.
         script = b"CREATE DATABASE mysql;\nUSE mysql;\n" + _find_system_tables().read_bytes()
-        done = subprocess.run([*self._command(), "--bootstrap"], input=script, capture_output=True)
+        done = subprocess.run([*self._options(), "--bootstrap"], input=script, capture_output=True)
         if done.returncode:
-            raise ProcessError(f"{self.name} could not be set up: {done.stderr.decode(errors='replace')[-1000:]}")
-        init = self.directory / "init.sql"
-        init.touch(mode=0o600)
-        init.write_text(
+            raise ProcessError(f"{name} could not be set up: {done.stderr.decode(errors='replace')[-1000:]}")
+        self.init.touch(mode=0o600)
+        self.init.write_text(
             f"CREATE USER IF NOT EXISTS {self.USER}@127.0.0.1 IDENTIFIED BY '{self._password}';\n"
             f"GRANT ALL ON *.* TO {self.USER}@127.0.0.1;\n"
         )
+        super().__init__(processes, name)
 
-    def _command(self):
+    def _options(self) -> list[str]:
         return [
-            find_binary(),
+            find_binary() or "",
             "--no-defaults",  # has to be the first
             *(["--user=root"] if os.geteuid() == 0 else []),
             f"--datadir={self.data}",
@@ -83,67 +66,44 @@ class MariaDB:
             "--innodb-flush-log-at-trx-commit=0",
         ]
 
-    def start(self):
-        """Start, on the same port as before if there was one."""
-        self.process, self.port = self.processes.listen(
-            self.name,
-            lambda port: [
-                *self._command(),
-                "--skip-networking=0",
-                "--bind-address=127.0.0.1",
-                f"--port={port}",
-                "--skip-name-resolve",
-                "--socket=mariadb.sock",  # in the data directory, whose path may be too long for a socket's
-                f"--init-file={self.directory / 'init.sql'}",
-            ],
-            self._answers,
-            self.port,
-        )
+    def command(self, port: int) -> list[str]:
+        return [
+            *self._options(),
+            *("--skip-networking=0", "--bind-address=127.0.0.1", f"--port={port}", "--skip-name-resolve"),
+            "--socket=mariadb.sock",  # in the data directory, whose path may be too long for a socket's
+            f"--init-file={self.init}",
+        ]
 
-    def _answers(self, port):
+    def answers(self, port: int) -> bool:
         with contextlib.suppress(pymysql.Error):
             connect(self._url(port)).close()
             return True
-
-    def stop(self):
-        """Stop; the data stay."""
-        self.process.stop()
-        self.processes.forget(self.process)
+        return False
 
     @property
-    def url(self):
-        """str: where it listens."""
+    def url(self) -> str:
+        """Where it listens."""
         return self._url(self.port)
 
-    def _url(self, port):
+    def _url(self, port: int) -> str:
         return f"mysql://{self.USER}:{quote(self._password, safe='')}@127.0.0.1:{port}/"
 
 
-def find_binary():
-    """
-    Find a MariaDB server's program.
-
-    Returns:
-        str: its path, or None.
-    """
+def find_binary() -> str | None:
+    """Find a MariaDB server's program."""
     return shutil.which("mariadbd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
 
 
-def _find_system_tables():
-    share = Path(find_binary()).resolve().parents[1] / "share"
+def _find_system_tables() -> Path:
+    share = Path(find_binary() or "").resolve().parents[1] / "share"
     for folder in (share / "mariadb", share / "mysql", share):
         for path in sorted(folder.glob("m*_system_tables.sql")):
             return path
     raise ProcessError(f"no script that creates MariaDB's system tables was found in {share}")
 
 
-def find_problem():
-    """
-    Find out whether there is a server, or one that can be started.
-
-    Returns:
-        str: why not, in one line; "" if there is.
-    """
+def find_problem() -> str:
+    """Return why there is no server, and none can be started, in one line; "" if there is one."""
     url = os.environ.get("MYSQL_URL")
     if not url:
         return "" if find_binary() else NO_SERVER
@@ -157,7 +117,7 @@ def find_problem():
     return ""
 
 
-def _parse(url):
+def _parse(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme != "mysql" or not parts.hostname:
         raise ValueError("not a URL of a MySQL-protocol server")
@@ -169,68 +129,45 @@ def _parse(url):
     }
 
 
-def connect(url):
-    """
-    Connect to a server, one that is expected to answer soon.
-
-    Args:
-        url (str): where it is.
-
-    Returns:
-        pymysql.Connection: a connection, and a context that closes it.
-
-    Raises:
-        ValueError: the URL is none of a MySQL-protocol server.
-    """
+def connect(url: str) -> pymysql.Connection:
+    """Return a connection, and a context that closes it; raise a ``ValueError`` if the URL is not a server's."""
     return pymysql.connect(**_parse(url), connect_timeout=5, read_timeout=60, autocommit=True)
 
 
-def query(url, sql, *arguments):
-    """
-    Execute one statement.
-
-    Returns:
-        tuple[tuple]: the rows.
-    """
+def query(url: str, sql: str) -> tuple[tuple[Any, ...], ...]:
+    """Execute one statement, and return the rows."""
     with connect(url) as connection, connection.cursor() as cursor:
-        cursor.execute(sql, arguments)
+        cursor.execute(sql)
         return cursor.fetchall()
 
 
 @contextlib.contextmanager
-def database(url):
+def database(url: str) -> Iterator[dict[str, Any]]:
     """
     Have a database, with a random name, for as long as the context lasts.
 
-    Args:
-        url (str): where the server is.
-
     Yields:
-        dict: it as Django's ``DATABASES`` has it. Tests run by Django use the same one.
+        it as Django's ``DATABASES`` has it. Tests run by Django use the same one.
     """
     name = f"testbed_{secrets.token_hex(8)}"
     query(url, f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE {COLLATION}")
+    server = {key.upper(): value for key, value in _parse(url).items()}
     try:
-        yield {
-            "ENGINE": "django.db.backends.mysql",
-            "NAME": name,
-            **{key.upper(): value for key, value in _parse(url).items()},
-            "TEST": {"NAME": name},
-        }
+        yield {"ENGINE": "django.db.backends.mysql", "NAME": name, **server, "TEST": {"NAME": name}}
     finally:
         query(url, f"DROP DATABASE {name}")
 
 
-def start(stack, directory):
+def start(stack: contextlib.ExitStack, directory: Path) -> dict[str, Any]:
     """
     Have a database on a MariaDB with its own default cache of 128 MB, or on the server that ``MYSQL_URL`` names.
 
     Args:
-        stack (ExitStack): ends it.
-        directory (Path): where its data go.
+        stack: ends it.
+        directory: where its data go.
 
     Returns:
-        dict: it as Django's ``DATABASES`` has it.
+        it as Django's ``DATABASES`` has it.
 
     Raises:
         SystemExit: there is none.
@@ -239,36 +176,16 @@ def start(stack, directory):
         raise SystemExit(f"error: {problem}")
     url = os.environ.get("MYSQL_URL")
     if not url:
-        server = MariaDB(stack.enter_context(Processes(directory)), "mariadb", directory / "mariadb")
-        url = server.url
+        url = MariaDB(stack.enter_context(Processes(directory)), "mariadb", directory / "mariadb").url
         query(url, "SET GLOBAL innodb_buffer_pool_size = 134217728")
     return stack.enter_context(database(url))
 
 
-def environment(database):
-    """
-    Return what has a process use a database in the settings of the LMS's tests.
-
-    Args:
-        database (dict): it as Django's ``DATABASES`` has it.
-
-    Returns:
-        dict[str, str]: environment variables.
-    """
+def environment(database: dict[str, Any]) -> dict[str, str]:
+    """Return the environment variables with which the settings of the LMS's tests use a database."""
     return {"DJANGO_SETTINGS_MODULE": "testbed.servers.mysql_settings", "TESTBED_DATABASE": json.dumps(database)}
 
 
-def main():
-    """
-    Tell whether there is a server.
-
-    Returns:
-        int: 0 if so.
-    """
-    if problem := find_problem():
-        print(f"error: {problem}", file=sys.stderr)
-    return 1 if problem else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    if problem := find_problem():
+        sys.exit(f"error: {problem}")

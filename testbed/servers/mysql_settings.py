@@ -1,6 +1,4 @@
-"""
-Settings of the LMS's tests, with the database that the environment variable ``TESTBED_DATABASE`` gives as JSON.
-"""
+"""Settings of the LMS's tests, with the database that the environment variable ``TESTBED_DATABASE`` gives as JSON."""
 
 import json
 import os

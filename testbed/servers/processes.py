@@ -1,8 +1,8 @@
 """
-Starts the processes of a local run, and ends them again whatever happens.
+Starts the processes of a local run and of the tests, and ends them whatever happens.
 
-Each process leads a session of its own, so that Ctrl-C reaches only the run, which then ends them in order; and each
-ends with its whole group, so that a worker's children do not outlive it.
+Each process leads a session of its own. Ctrl-C reaches only the run, which then ends its processes in order. A process
+ends with its whole group, so a worker's children do not outlive it.
 """
 
 import contextlib
@@ -14,46 +14,107 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any, Self, TypeVar
 
 from testbed import ROOT
 
+T = TypeVar("T")
+
 # Seconds within which something that was asked for has to happen, also on a busy machine.
 PATIENCE = float(os.environ.get("TESTBED_PATIENCE", 90))
-POLL = 0.02
+POLL = 0.04
 
 
 class ProcessError(Exception):
-    """A process failed, or something did not happen in time; the message names the log."""
+    """A process failed, or something did not happen in time. The message names the log."""
 
 
-def free_port():
-    """
-    Find a free port on loopback.
-
-    Returns:
-        int: the port. Nothing keeps others from taking it before the caller does.
-    """
+def free_port() -> int:
+    """Find a free port on loopback. Another process may take it before the caller does."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
 
 
-def wait_for(condition, what, patience=PATIENCE, alive=()):
+class Process:
     """
-    Wait until a condition holds.
+    A process with a log, ``<name>.log``.
 
     Args:
-        condition (callable): returns something true once it does.
-        what (str): what is waited for, for the error.
-        patience (float): seconds to wait at the most.
-        alive (iterable[Process]): processes without which waiting is pointless.
+        name: what to call it.
+        argv: the command.
+        directory: where the logs are.
+        env: environment variables to add.
+        **popen: further arguments of ``subprocess.Popen``.
+    """
 
-    Returns:
-        object: what the condition returned.
+    def __init__(
+        self, name: str, argv: list[str], directory: Path, env: dict[str, str] | None = None, **popen: Any
+    ) -> None:
+        self.name = name
+        self.log = directory / f"{name}.log"
+        scratch = directory / "tmp"
+        scratch.mkdir(exist_ok=True)
+        with open(self.log, "ab") as log:
+            popen = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **popen}
+            environment = {**os.environ, "TMPDIR": str(scratch), **(env or {})}
+            self.popen = subprocess.Popen(argv, cwd=ROOT, env=environment, start_new_session=True, **popen)
+        self.pid = self.popen.pid  # its group's, too
 
-    Raises:
-        ProcessError: it did not come to hold.
+    def check(self) -> None:
+        """Raise a ``ProcessError`` if the process has ended."""
+        if (code := self.popen.poll()) is not None:
+            raise ProcessError(f"{self.name} has ended with exit code {code}, see {self.log}")
+
+    def read_line(self, patience: float = PATIENCE) -> str:
+        """Read the one line that the process was made to print; raise a ``ProcessError`` if it does not come."""
+        readable, _, _ = select.select([self.popen.stdout], [], [], patience)
+        if not readable:
+            raise ProcessError(f"waited {patience:.0f} s in vain for an answer of {self.name}, see {self.log}")
+        assert self.popen.stdout
+        line = self.popen.stdout.readline()
+        if not line:
+            raise ProcessError(f"{self.name} has ended with exit code {self.popen.wait()}, see {self.log}")
+        return line
+
+    def ask(self, request: dict[str, Any], patience: float = PATIENCE) -> str:
+        """Write a line of JSON to the process, and read the line that it answers."""
+        self.check()
+        assert self.popen.stdin
+        self.popen.stdin.write(json.dumps(request) + "\n")
+        self.popen.stdin.flush()
+        return self.read_line(patience)
+
+    def stop(self, patience: float = 15) -> None:
+        """End the process: ask it to end, and after ``patience`` seconds kill it."""
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(patience)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process and its group at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.popen.wait()
+        for pipe in (self.popen.stdin, self.popen.stdout):
+            if pipe:
+                pipe.close()
+
+
+def wait_for(condition: Callable[[], T], what: str, patience: float = PATIENCE, alive: Iterable[Process] = ()) -> T:
+    """
+    Wait until a condition returns something true, and return that.
+
+    Args:
+        condition: what is called again and again.
+        what: what is waited for, for the error.
+        patience: seconds after which a ``ProcessError`` is raised.
+        alive: processes whose end raises it, too.
     """
     deadline = time.monotonic() + patience
     while not (result := condition()):
@@ -65,111 +126,24 @@ def wait_for(condition, what, patience=PATIENCE, alive=()):
     return result
 
 
-class Process:
-    """
-    A process with a log.
-
-    Args:
-        name (str): what to call it; its log is ``<name>.log``.
-        argv (list[str]): the command.
-        directory (Path): where the logs are.
-        env (dict): environment variables to add.
-        **popen: further arguments of ``subprocess.Popen``.
-    """
-
-    def __init__(self, name, argv, directory, env=None, **popen):
-        self.name = name
-        self.log = Path(directory) / f"{name}.log"
-        scratch = Path(directory) / "tmp"
-        scratch.mkdir(exist_ok=True)
-        with open(self.log, "ab") as log:
-            popen = {"stdin": subprocess.DEVNULL, "stdout": log, **popen}
-            self.popen = subprocess.Popen(
-                argv,
-                cwd=ROOT,
-                env={**os.environ, "TMPDIR": str(scratch), **(env or {})},
-                stderr=log,
-                start_new_session=True,
-                **popen,
-            )
-
-    @property
-    def pid(self):
-        """int: the process's id, and its group's."""
-        return self.popen.pid
-
-    def check(self):
-        """
-        Make sure that the process runs.
-
-        Raises:
-            ProcessError: it has ended.
-        """
-        if (code := self.popen.poll()) is not None:
-            raise ProcessError(f"{self.name} has ended with exit code {code}, see {self.log}")
-
-    def read_line(self, patience=PATIENCE):
-        """
-        Read the one line that the process was made to print.
-
-        Args:
-            patience (float): seconds to wait at the most.
-
-        Returns:
-            str: the line.
-
-        Raises:
-            ProcessError: it does not come.
-        """
-        readable, _, _ = select.select([self.popen.stdout], [], [], patience)
-        if not readable:
-            raise ProcessError(f"waited {patience:.0f} s in vain for an answer of {self.name}, see {self.log}")
-        line = self.popen.stdout.readline()
-        if not line:
-            raise ProcessError(f"{self.name} has ended with exit code {self.popen.wait()}, see {self.log}")
-        return line
-
-    def stop(self, patience=15):
-        """
-        End the process: politely, then not.
-
-        Args:
-            patience (float): seconds that it gets to end by itself.
-        """
-        if self.popen.poll() is None:
-            self.popen.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(patience)
-        self.kill()
-
-    def kill(self):
-        """End the process and its group at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self.popen.wait()
-        for pipe in (self.popen.stdin, self.popen.stdout):
-            if pipe:
-                pipe.close()
-
-
 class Processes:
-    """All processes of a run, as a context: none is left behind."""
+    """All processes of a run, as a context that ends them. Their logs are in one directory."""
 
-    def __init__(self, directory):
+    def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
-        self.running = []
+        self.running: list[Process] = []
         self._busy = False  # starting or ending a process: an interruption has to wait
         self._interrupted = False
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         self._busy = True
         for process in reversed(self.running):
             process.stop()
 
-    def interrupt(self, *_):
+    def interrupt(self, *_: object) -> None:
         """
         End the run: a handler for signals.
 
@@ -180,18 +154,8 @@ class Processes:
         if not self._busy:
             raise KeyboardInterrupt
 
-    def start(self, name, argv, **kwargs):
-        """
-        Start a process.
-
-        Args:
-            name (str): what to call it.
-            argv (list[str]): the command.
-            **kwargs: as of ``Process``.
-
-        Returns:
-            Process: the process.
-        """
+    def start(self, name: str, argv: list[str], **kwargs: Any) -> Process:
+        """Start a process; the arguments are those of ``Process``."""
         self._busy = True
         process = Process(name, argv, self.directory, **kwargs)
         self.running.append(process)
@@ -200,62 +164,17 @@ class Processes:
             raise KeyboardInterrupt
         return process
 
-    def python(self, name, *argv, **kwargs):
-        """Start a Python process; the arguments are those of ``start`` without the interpreter."""
+    def python(self, name: str, *argv: object, **kwargs: Any) -> Process:
+        """Start a Python process; the arguments are those of the interpreter."""
         return self.start(name, [sys.executable, *map(str, argv)], **kwargs)
 
-    def server(self, name, *argv, **kwargs):
-        """
-        Start a server that prints ``{"url": ...}`` once it accepts requests.
-
-        Returns:
-            tuple[Process, str]: the process and the URL.
-
-        Raises:
-            ProcessError: it does not come up.
-        """
+    def server(self, name: str, *argv: object, **kwargs: Any) -> tuple[Process, str]:
+        """Start a Python process that prints ``{"url": ...}`` once it accepts requests; return it and the URL."""
         process = self.python(name, *argv, stdout=subprocess.PIPE, **kwargs)
         return process, json.loads(process.read_line())["url"]
 
-    def listen(self, name, command, answers, port=None):
-        """
-        Start a server that has to be told its port.
-
-        Args:
-            name (str): what to call it.
-            command (callable): makes the command, given the port.
-            answers (callable): tells, given the port, whether the server answers.
-            port (int): the port. Defaults to a free one; others are tried until one is really free.
-
-        Returns:
-            tuple[Process, int]: the process and the port.
-
-        Raises:
-            ProcessError: it does not come up.
-        """
-        for attempt in range(5):
-            chosen = port or free_port()
-            process = self.start(name, command(chosen))
-            try:
-                wait_for(lambda: answers(chosen), f"{name} to answer", alive=[process])  # noqa: B023 - called at once
-                return process, chosen
-            except ProcessError:
-                self.forget(process)
-                process.kill()
-                if port or attempt == 4:
-                    raise
-
-    def forget(self, process):
-        """Stop looking after a process that has been ended."""
-        self.running.remove(process)
-
-    def run(self, name, *argv, **kwargs):
-        """
-        Run a Python process to its end.
-
-        Raises:
-            ProcessError: it failed or took too long.
-        """
+    def run(self, name: str, *argv: object, **kwargs: Any) -> None:
+        """Run a Python process to its end; raise a ``ProcessError`` if it fails or takes too long."""
         process = self.python(name, *argv, **kwargs)
         try:
             code = process.popen.wait(PATIENCE)
@@ -264,3 +183,47 @@ class Processes:
         self.forget(process)
         if code:
             raise ProcessError(f"{name} failed with exit code {code}, see {process.log}")
+
+    def forget(self, process: Process) -> None:
+        """Stop looking after a process that has been ended."""
+        self.running.remove(process)
+
+
+class Server:
+    """A server that has to be told its port. It starts at once, and keeps the port over a restart."""
+
+    port = 0
+    process: Process
+
+    def __init__(self, processes: Processes, name: str) -> None:
+        self.processes, self.name = processes, name
+        self.start()
+
+    def command(self, port: int) -> list[str]:
+        """Return the command that starts it on a port."""
+        raise NotImplementedError
+
+    def answers(self, port: int) -> bool:
+        """Tell whether it answers."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start, and wait until it answers. Another process may take a free port first; then another one is tried."""
+        for attempt in range(5):
+            port = self.port or free_port()
+            self.process = self.processes.start(self.name, self.command(port))
+            try:
+                wait_for(partial(self.answers, port), f"{self.name} to answer", alive=[self.process])
+            except ProcessError:
+                self.processes.forget(self.process)
+                self.process.kill()
+                if self.port or attempt == 4:
+                    raise
+            else:
+                self.port = port
+                return
+
+    def stop(self) -> None:
+        """Stop; a server that keeps its data on disk finds them again."""
+        self.process.stop()
+        self.processes.forget(self.process)

@@ -1,22 +1,22 @@
 """
-A site whose event bus is Kafka.
+A site whose event bus is Kafka, for ``make run BUS=kafka``, the tests on Kafka and the benchmarks.
 """
 
 import contextlib
-import json
-import subprocess
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroDeserializer
-from confluent_kafka.serialization import MessageField, SerializationContext
 
 from testbed.run.inputs import AWARDED, REVOKED
 from testbed.servers.kafka import APACHE, KAFKAS, MOCK
 from testbed.servers.kafka.apache import ApacheKafka, Apicurio
-from testbed.servers.processes import ProcessError, wait_for
+from testbed.servers.kafka.mock_cluster import MockCluster
+from testbed.servers.processes import Process, ProcessError, Processes, wait_for
 from testbed.site.site import GROUP, Site
 
 # As many as the mock cluster makes of a topic that somebody asks for.
@@ -26,69 +26,44 @@ PARTITIONS = 4
 PATIENCE = 5
 
 
-class MockCluster:
-    """
-    A mock cluster, as ``testbed.servers.kafka.mock_cluster`` describes it.
-
-    Args:
-        processes (Processes): starts it.
-    """
-
-    def __init__(self, processes):
-        self.process, self.servers = processes.server(
-            "kafka", "-m", "testbed.servers.kafka.mock_cluster", stdin=subprocess.PIPE, text=True
-        )
-
-    def set_rtt(self, milliseconds):
-        """Let each answer come so late."""
-        self._command(rtt=milliseconds)
-
-    def stop(self):
-        """Cut connections, and refuse them; the data stay."""
-        self._command(down=True)
-
-    def start(self):
-        """Accept connections again."""
-        self._command(down=False)
-
-    def _command(self, **command):
-        self.process.popen.stdin.write(json.dumps(command) + "\n")
-        self.process.popen.stdin.flush()
-        self.process.read_line()
-
-
 class KafkaSite(Site):
     """
     The site, with Kafka as its event bus; the Celery broker and the cache are still Redis.
 
     Args:
-        processes (Processes): as of ``Site``.
-        directory (Path): as of ``Site``.
-        kafka (str): a key of ``KAFKAS``.
-        servers (str): bootstrap servers of brokers to use in place of one that is started.
-        registry_url (str): the same for a schema registry.
+        processes: as of ``Site``.
+        directory: as of ``Site``.
+        kafka: a key of ``KAFKAS``.
+        servers: bootstrap servers of brokers to use in place of one that is started.
+        registry_url: the same for a schema registry.
     """
 
     bus_app = "edx_event_bus_kafka"
     consumer_options = {}  # it takes no name
     # Whether the broker has to be able to be far away.
     far = False
+    cluster: ApacheKafka | MockCluster
+    registry: Process
 
-    def __init__(self, processes, directory, kafka=MOCK, servers=None, registry_url=None):
+    def __init__(
+        self,
+        processes: Processes,
+        directory: str | Path,
+        kafka: str = MOCK,
+        servers: str | None = None,
+        registry_url: str | None = None,
+    ) -> None:
         super().__init__(processes, directory)
         self.kafka = kafka
-        self.servers, self.registry_url = servers, registry_url
-        self.cluster = None
-        self.registry = None
+        self.servers, self.registry_url = servers or "", registry_url
         self.overdue = 0  # events that have not come in time
 
-    def bus_steps(self):
-        """Return what starts the broker and the registry, if they are not there."""
+    def bus_steps(self) -> list[tuple[str, Callable[[], None]]]:
         broker, registry = KAFKAS[self.kafka]
         steps = [] if self.servers else [(f"Kafka broker, {broker}", self.start_cluster)]
         return steps if self.registry_url else [*steps, (f"schema registry, {registry}", self.start_registry)]
 
-    def start_cluster(self):
+    def start_cluster(self) -> None:
         """Start a broker."""
         if self.kafka == APACHE:
             self.cluster = ApacheKafka(self.processes, self.directory / "kafka", far=self.far)
@@ -96,7 +71,7 @@ class KafkaSite(Site):
             self.cluster = MockCluster(self.processes)
         self.servers = self.cluster.servers
 
-    def start_registry(self):
+    def start_registry(self) -> None:
         """Start a schema registry."""
         if self.kafka == APACHE:
             registry = Apicurio(self.processes)
@@ -106,8 +81,7 @@ class KafkaSite(Site):
                 "registry", "-m", "testbed.standins.schema_registry"
             )
 
-    def bus_settings(self):
-        """Return the settings of edx-event-bus-kafka."""
+    def bus_settings(self) -> dict[str, Any]:
         return {
             "EVENT_BUS_PRODUCER": "edx_event_bus_kafka.create_producer",
             "EVENT_BUS_CONSUMER": "edx_event_bus_kafka.KafkaEventConsumer",
@@ -116,44 +90,46 @@ class KafkaSite(Site):
         }
 
     @property
-    def group(self):
-        """str: the consumer's group, on brokers that may have many."""
+    def group(self) -> str:
+        """The consumer's group, on brokers that may have many."""
         return f"{self.run_id}-{GROUP}"
 
-    def create_topic(self):
+    def create_topic(self) -> None:
         """Create the topic: a consumer of one that is not there ends."""
         admin, producer = AdminClient(_client(self.servers)), Producer(_client(self.servers))
         # The mock cluster has no admin API, and has each topic that anybody asks for.
         _finish(admin.create_topics([NewTopic(self.stream_key, PARTITIONS)], request_timeout=PATIENCE))
 
-        def exists():
+        def exists() -> bool:
             with contextlib.suppress(KafkaException):
                 topic = producer.list_topics(self.stream_key, timeout=PATIENCE).topics[self.stream_key]
                 return not topic.error and all(partition.leader >= 0 for partition in topic.partitions.values())
+            return False
 
         wait_for(exists, f"the topic {self.stream_key} on {self.servers}")
 
-    def start_consumer(self, name="consumer", **extra):
+    def start_consumer(self, name: str = "consumer", **extra: Any) -> Process:
         """Start a consumer that receives all that is in the topic, whenever it was published."""
         self.create_topic()
         self.do("register_schemas", event_types=[AWARDED, REVOKED])
         self.begin_group()
         return super().start_consumer(name, **extra)
 
-    def begin_group(self):
+    def begin_group(self) -> None:
         """Let the group begin at the topic's start: as long as it has committed nothing, it begins at the end."""
         with self._reading() as (reader, partitions):
             for partition in partitions:
                 partition.offset = 0
 
-            def committed():
+            def committed() -> bool:
                 # The first group of a new Apache Kafka is refused until the topic is there in which offsets are kept.
                 with contextlib.suppress(KafkaException):
-                    return reader.commit(offsets=partitions, asynchronous=False)
+                    return bool(reader.commit(offsets=partitions, asynchronous=False))
+                return False
 
             wait_for(committed, f"{self.servers} to take the offsets of {self.group}")
 
-    def wait_for_arrival(self, due):
+    def wait_for_arrival(self, due: int) -> None:
         """Wait for what is due, but not for long: it may be under way when its task is through, or lost."""
         expected = due - self.overdue
         deadline = time.monotonic() + PATIENCE
@@ -165,44 +141,47 @@ class KafkaSite(Site):
         super().wait_for_arrival(due)
         self.overdue = max(due - len(self.events()), 0)
 
-    def count_published(self):
-        """Count the messages that the topic has received."""
+    def count_published(self) -> int:
         return sum(self.ends())
 
-    def ends(self):
-        """list[int]: how many messages each partition of the topic has received."""
+    def ends(self) -> list[int]:
+        """Return how many messages each partition of the topic has received."""
         with self._reading() as (reader, partitions):
             return self._ends(reader, partitions)
 
-    def stream(self, since=None):
+    def stream(self, since: list[int] | None = None) -> list[dict[str, Any]]:
         """
         Read the topic.
 
         Args:
-            since (list[int]): leave out what it had received when ``ends()`` was this.
+            since: leave out what it had received when ``ends()`` was this.
 
         Returns:
-            list[dict]: the events' data, those of each partition in their order.
+            the events' data, those of each partition in their order.
         """
+        # These take long to load, and `make run` does without them.
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+        from confluent_kafka.schema_registry.avro import AvroDeserializer
+        from confluent_kafka.serialization import MessageField, SerializationContext
+
         deserialize = AvroDeserializer(SchemaRegistryClient({"url": self.registry_url}))
         context = SerializationContext(self.stream_key, MessageField.VALUE)
         data = []
         with self._reading() as (reader, partitions):
             starts = since or [0] * len(partitions)
-            missing = sum(self._ends(reader, partitions)) - sum(starts)
             for partition, start in zip(partitions, starts, strict=True):
                 partition.offset = start
+            missing = sum(self._ends(reader, partitions)) - sum(starts)
             reader.assign(partitions)
-            while missing:
+            for left in range(missing, 0, -1):
                 message = reader.poll(PATIENCE)
                 if message is None or message.error():
-                    raise ProcessError(f"{missing} messages of {self.stream_key} cannot be read")
+                    raise ProcessError(f"{left} messages of {self.stream_key} cannot be read")
                 data.append(deserialize(message.value(), context))
-                missing -= 1
         return data
 
     @contextlib.contextmanager
-    def _reading(self):
+    def _reading(self) -> Iterator[tuple[Consumer, list[TopicPartition]]]:
         """Have a client of the consumer's group, which it does not join, and the topic's partitions."""
         reader = Consumer(_client(self.servers) | {"group.id": self.group, "enable.auto.commit": False})
         try:
@@ -214,30 +193,23 @@ class KafkaSite(Site):
             reader.close()
 
     @staticmethod
-    def _ends(reader, partitions):
-        def ends():
+    def _ends(reader: Consumer, partitions: list[TopicPartition]) -> list[int]:
+        def ends() -> list[int]:
             # For a moment after it was stopped, Apache Kafka leads no partition.
             with contextlib.suppress(KafkaException):
                 return [reader.get_watermark_offsets(partition, timeout=PATIENCE)[1] for partition in partitions]
+            return []
 
         return wait_for(ends, "Kafka to say how many events it has", patience=4 * PATIENCE)
 
-    def remove_topic(self):
+    def remove_topic(self) -> None:
         """Remove the topic from brokers that outlive the run, if they let anybody do so."""
         admin = AdminClient(_client(self.servers))
         _finish(admin.delete_topics([self.stream_key], request_timeout=PATIENCE))
 
 
-def find_problem(servers):
-    """
-    Find out whether brokers answer.
-
-    Args:
-        servers (str): where they are.
-
-    Returns:
-        str: why not, in one line; "" if they do.
-    """
+def find_problem(servers: str) -> str:
+    """Return why brokers do not answer, in one line; "" if they do."""
     try:
         Producer(_client(servers)).list_topics(timeout=PATIENCE)
     except KafkaException as exc:
@@ -245,12 +217,12 @@ def find_problem(servers):
     return ""
 
 
-def _client(servers):
+def _client(servers: str) -> dict[str, Any]:
     # What is wrong is raised; librdkafka would also write it to this process's standard error.
     return {"bootstrap.servers": servers, "log_level": 0}
 
 
-def _finish(futures):
+def _finish(futures: dict[str, Future]) -> None:
     """Wait until brokers have done, or refused, what an admin client has asked for."""
     for future in futures.values():
         with contextlib.suppress(KafkaException):

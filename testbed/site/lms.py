@@ -2,74 +2,87 @@
 An LMS process that does what a site's people do: ``python -m testbed.site.lms``, with the LMS's environment.
 
 It reads one JSON object a line from its standard input, ``{"do": <name>, <arguments>}``, calls the function of that
-name below, and answers with one line: ``{"result": ...}`` or ``{"error": ...}``.
+name below, and answers with one line: ``{"result": ...}`` or ``{"error": ...}``. ``Site.do`` is the other side.
 """
+
+# ruff: noqa: E402 - Django has to be set up before models are imported
 
 import io
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any, TypeVar
 
 import django
 
-ACTIONS = {}
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lms.envs.production")
+import lms  # noqa: F401 - its Celery application publishes the tasks
+
+django.setup()
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.contrib.sites.models import Site
+from django.core.management import CommandError, call_command
+from opaque_keys.edx.keys import CourseKey
+
+from common.djangoapps.course_modes.models import CourseMode
+from common.djangoapps.student.models import CourseEnrollment, UserProfile
+from lms.djangoapps.certificates.data import CertificateStatuses
+from lms.djangoapps.certificates.models import GeneratedCertificate
+from openedx.core.djangoapps.catalog.models import CatalogIntegration
+from openedx.core.djangoapps.content.course_overviews.models import CourseOverview
+from openedx.core.djangoapps.credentials.models import CredentialsApiConfig
+from openedx.core.djangoapps.credentials.utils import get_credentials
+from openedx.core.djangoapps.programs.tasks import award_program_certificates
+from openedx.core.djangoapps.signals.signals import COURSE_CERT_DATE_CHANGE
+from openedx.core.djangoapps.site_configuration.models import SiteConfiguration
+from xmodule.data import CertificatesDisplayBehaviors
+
+F = TypeVar("F", bound=Callable[..., Any])
+ACTIONS: dict[str, Callable[..., Any]] = {}
 
 
-def action(function):
+def action(function: F) -> F:
     """Make a function callable from outside."""
     ACTIONS[function.__name__] = function
     return function
 
 
 @action
-def configure(catalog_url):
-    """Do what an operator does once: service users, the site, the use of Credentials and of the catalog."""
-    from django.conf import settings
-    from django.contrib.auth.models import User
-    from django.contrib.sites.models import Site
+def set_up(catalog_url: str) -> None:
+    """Do what an operator does once: the database, service users, the site, Credentials and the catalog."""
+    # Other projects' histories take ten times as long, and end with the tables that their models have now.
+    own = {"sites"} | {app.label for app in apps.get_app_configs() if ".djangoapps." in app.name}
+    settings.MIGRATION_MODULES = {app.label: None for app in apps.get_app_configs() if app.label not in own}
+    call_command("migrate", run_syncdb=True, verbosity=0)
 
-    from openedx.core.djangoapps.catalog.models import CatalogIntegration
-    from openedx.core.djangoapps.credentials.models import CredentialsApiConfig
-    from openedx.core.djangoapps.site_configuration.models import SiteConfiguration
-
-    service_users = (settings.CREDENTIALS_SERVICE_USERNAME, CatalogIntegration().service_username)
-    for username in service_users:
-        email = f"{username}@example.com"
-        User.objects.update_or_create(
-            username=username, defaults={"email": email, "is_staff": True, "is_superuser": True}
-        )
-    SiteConfiguration.objects.update_or_create(
-        site=Site.objects.get(), defaults={"enabled": True, "site_values": {"COURSE_CATALOG_API_URL": catalog_url}}
+    for username in (settings.CREDENTIALS_SERVICE_USERNAME, CatalogIntegration().service_username):
+        User.objects.create(username=username, email=f"{username}@example.com", is_staff=True, is_superuser=True)
+    SiteConfiguration.objects.create(
+        site=Site.objects.get(), enabled=True, site_values={"COURSE_CATALOG_API_URL": catalog_url}
     )
     url = settings.CREDENTIALS_INTERNAL_SERVICE_URL
     CredentialsApiConfig(
         enabled=True, enable_learner_issuance=True, internal_service_url=url, public_service_url=url
     ).save()
     CatalogIntegration(enabled=True, internal_api_url=catalog_url).save()
+    call_command("cache_programs")
 
 
 @action
-def create_courses(keys):
+def create_courses(keys: Sequence[str]) -> None:
     """Create course runs."""
-    from opaque_keys.edx.keys import CourseKey
-
-    from openedx.core.djangoapps.content.course_overviews.models import CourseOverview
-
     for key in map(CourseKey.from_string, keys):
         CourseOverview.objects.get_or_create(id=key, defaults={"org": key.org, "display_name": str(key)})
 
 
 @action
-def set_available_date(course_run, mode, date):
+def set_available_date(course_run: str, mode: str, date: str) -> None:
     """Set the date (ISO 8601) from which the certificates of a course run may be seen, as its team does in Studio."""
-    from opaque_keys.edx.keys import CourseKey
-
-    from common.djangoapps.course_modes.models import CourseMode
-    from openedx.core.djangoapps.content.course_overviews.models import CourseOverview
-    from openedx.core.djangoapps.signals.signals import COURSE_CERT_DATE_CHANGE
-    from xmodule.data import CertificatesDisplayBehaviors
-
     key = CourseKey.from_string(course_run)
     CourseMode.objects.create(course_id=key, mode_slug=mode)
     CourseOverview.objects.filter(id=key).update(
@@ -81,10 +94,8 @@ def set_available_date(course_run, mode, date):
 
 
 @action
-def create_learner(username, email, name, joined="2011-01-01T00:00:00Z"):
-    """Create a learner who joined at a time (ISO 8601); without a name (None) also without a profile."""
-    from common.djangoapps.student.models import User, UserProfile
-
+def create_learner(username: str, email: str, name: str | None, joined: str = "2011-01-01T00:00:00Z") -> int:
+    """Create a learner who joined at a time (ISO 8601), without a name also without a profile; return their id."""
     user = User.objects.create(username=username, email=email, date_joined=datetime.fromisoformat(joined))
     if name is not None:
         UserProfile.objects.create(user=user, name=name)
@@ -92,31 +103,20 @@ def create_learner(username, email, name, joined="2011-01-01T00:00:00Z"):
 
 
 @action
-def open_record(username):
+def open_record(username: str) -> None:
     """Have a learner look at their credentials: only then does Credentials know them."""
-    from openedx.core.djangoapps.credentials.utils import get_credentials
-
     get_credentials(_user(username), raise_on_error=True)
 
 
 @action
-def enrol(username, course_run, mode):
+def enrol(username: str, course_run: str, mode: str) -> None:
     """Enrol a learner in a course run."""
-    from opaque_keys.edx.keys import CourseKey
-
-    from common.djangoapps.student.models import CourseEnrollment
-
     CourseEnrollment.objects.create(user=_user(username), course_id=CourseKey.from_string(course_run), mode=mode)
 
 
 @action
-def certify(username, course_run, mode):
+def certify(username: str, course_run: str, mode: str) -> None:
     """Issue a course certificate."""
-    from opaque_keys.edx.keys import CourseKey
-
-    from lms.djangoapps.certificates.data import CertificateStatuses
-    from lms.djangoapps.certificates.models import GeneratedCertificate
-
     GeneratedCertificate.objects.create(
         user=_user(username),
         course_id=CourseKey.from_string(course_run),
@@ -126,30 +126,21 @@ def certify(username, course_run, mode):
 
 
 @action
-def invalidate(username, course_run):
+def invalidate(username: str, course_run: str) -> None:
     """Invalidate a course certificate."""
-    from opaque_keys.edx.keys import CourseKey
-
-    from lms.djangoapps.certificates.models import GeneratedCertificate
-
-    GeneratedCertificate.objects.get(user=_user(username), course_id=CourseKey.from_string(course_run)).invalidate(
-        source="testbed"
-    )
+    key = CourseKey.from_string(course_run)
+    GeneratedCertificate.objects.get(user=_user(username), course_id=key).invalidate(source="testbed")
 
 
 @action
-def award_again(username):
+def award_again(username: str) -> None:
     """Start the award task by itself, as the platform does when anything about a learner changed."""
-    from openedx.core.djangoapps.programs.tasks import award_program_certificates
-
     award_program_certificates.delay(username)
 
 
 @action
-def command(name, options=None, arguments=()):
+def command(name: str, options: dict[str, Any] | None = None, arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Call a management command; return what it printed, the error it ended with, if any, and its exit code."""
-    from django.core.management import CommandError, call_command
-
     output, error, returncode = io.StringIO(), None, 0
     try:
         call_command(name, *arguments, stdout=output, stderr=output, **(options or {}))
@@ -159,7 +150,7 @@ def command(name, options=None, arguments=()):
 
 
 @action
-def register_schemas(event_types):
+def register_schemas(event_types: Sequence[str]) -> None:
     """
     Register the schemas of events as Kafka's producer does.
 
@@ -167,7 +158,6 @@ def register_schemas(event_types):
     the same moment, and its event is lost.
     """
     from confluent_kafka.schema_registry import Schema
-    from django.conf import settings
     from edx_event_bus_kafka.internal import config, producer
     from openedx_events.tooling import OpenEdxPublicSignal
 
@@ -183,7 +173,7 @@ def register_schemas(event_types):
 
 
 @action
-def rename(username, new_username):
+def rename(username: str, new_username: str) -> None:
     """Give a learner another username."""
     user = _user(username)
     user.username = new_username
@@ -191,23 +181,17 @@ def rename(username, new_username):
 
 
 @action
-def delete(username):
+def delete(username: str) -> None:
     """Delete a learner."""
     _user(username).delete()
 
 
-def _user(username):
-    from common.djangoapps.student.models import User
-
+def _user(username: str) -> User:
     return User.objects.get(username=username)
 
 
-def main():
+def main() -> None:
     """Answer line by line, until the input ends."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lms.envs.production")
-    import lms  # noqa: F401 - its Celery application publishes the tasks
-
-    django.setup()
     for line in sys.stdin:
         request = json.loads(line)
         try:

@@ -1,5 +1,5 @@
 """
-Kafka brokers and schema registries for a run and for tests.
+Kafka brokers, for sites and tests, and Apache Kafka's schema registry.
 
 There are two of each. The default needs nothing but Python: librdkafka's mock cluster, which keeps what it has in
 memory and has no admin API, and a small registry of our own. ``KAFKA=apache`` selects the real ones, Apache Kafka and

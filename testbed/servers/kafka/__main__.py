@@ -1,5 +1,5 @@
 """
-Says on which Kafka the tests run: ``python -m testbed.servers.kafka``.
+Says on which Kafka the tests run: ``python -m testbed.servers.kafka``, for ``make test-kafka``.
 
 It prints ``apache`` or ``mock``, and on standard error what that is. ``KAFKA`` decides; without it, Apache Kafka if it
 can be started, which takes a download when it is the first time.
@@ -12,19 +12,14 @@ from testbed.servers.kafka import APACHE, KAFKAS, MOCK
 from testbed.servers.kafka.apache import find_problem, versions
 
 
-def main():
-    """
-    Choose.
-
-    Returns:
-        int: 0, or 2 if what ``KAFKA`` names cannot be had.
-    """
+def main() -> int:
+    """Choose; return 0, or 2 if what ``KAFKA`` names cannot be had."""
     wanted = os.environ.get("KAFKA")
     if wanted and wanted not in KAFKAS:
-        print(f"error: KAFKA: {wanted!r} is neither {' nor '.join(KAFKAS)}", file=sys.stderr)
-        return 2
-    problem = "" if wanted == MOCK else find_problem()
-    if wanted == APACHE and problem:
+        problem = f"{wanted!r} is neither {' nor '.join(KAFKAS)}"
+    else:
+        problem = "" if wanted == MOCK else find_problem()
+    if problem and wanted:
         print(f"error: KAFKA: {problem}", file=sys.stderr)
         return 2
     chosen = wanted or (MOCK if problem else APACHE)

@@ -1,5 +1,5 @@
 """
-A mock cluster: ``python -m testbed.servers.kafka.mock_cluster``.
+A mock cluster, for sites: ``python -m testbed.servers.kafka.mock_cluster``, and the ``MockCluster`` that starts it.
 
 It speaks Kafka's protocol on loopback, as one broker, prints ``{"url": "127.0.0.1:<port>"}`` once it does, and ends
 when its standard input does. A line there is a command, a JSON object, and is answered by an empty line:
@@ -13,68 +13,80 @@ librdkafka's library, which confluent-kafka brings, is called directly: Python's
 
 import ctypes
 import json
+import subprocess
 import sys
 from importlib.metadata import files
 
+from testbed.servers.processes import Processes
+
 BROKER = 1
+# The functions' results, and arguments, where they are not integers as ctypes has them by default.
+RESULTS = {
+    "rd_kafka_conf_new": ctypes.c_void_p,
+    "rd_kafka_new": ctypes.c_void_p,
+    "rd_kafka_mock_cluster_new": ctypes.c_void_p,
+    "rd_kafka_mock_cluster_bootstraps": ctypes.c_char_p,
+    "rd_kafka_mock_group_initial_rebalance_delay_ms": None,
+}
+ARGUMENTS = {
+    "rd_kafka_new": [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t],
+    "rd_kafka_mock_cluster_new": [ctypes.c_void_p, ctypes.c_int],
+    "rd_kafka_mock_cluster_bootstraps": [ctypes.c_void_p],
+    "rd_kafka_mock_set_controller_id": [ctypes.c_void_p, ctypes.c_int32],
+    "rd_kafka_mock_broker_set_down": [ctypes.c_void_p, ctypes.c_int32],
+    "rd_kafka_mock_broker_set_up": [ctypes.c_void_p, ctypes.c_int32],
+    "rd_kafka_mock_group_initial_rebalance_delay_ms": [ctypes.c_void_p, ctypes.c_int32],
+    "rd_kafka_mock_broker_set_rtt": [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int],
+}
 
 
-class Cluster:
-    """The cluster; it lives as long as the process."""
+class MockCluster:
+    """Starts a mock cluster, and steers it."""
 
-    def __init__(self):
-        self.library = _load()
-        error = ctypes.create_string_buffer(512)
-        # A producer that nobody uses: a cluster needs a client to belong to.
-        client = self.library.rd_kafka_new(0, self.library.rd_kafka_conf_new(), error, len(error))
-        if not client:
-            raise RuntimeError(error.value.decode())
-        self.cluster = self.library.rd_kafka_mock_cluster_new(client, 1)
-        self._call("set_controller_id", BROKER)  # without one, a client that asks for it waits
-        self._call("group_initial_rebalance_delay_ms", 0)  # or each consumer's first join takes three seconds
+    def __init__(self, processes: Processes) -> None:
+        self.process, self.servers = processes.server("kafka", "-m", __name__, stdin=subprocess.PIPE, text=True)
 
-    @property
-    def address(self):
-        """str: where it listens."""
-        return self.library.rd_kafka_mock_cluster_bootstraps(self.cluster).decode()
+    def set_rtt(self, milliseconds: int) -> None:
+        """Let each answer come so late."""
+        self.process.ask({"rtt": milliseconds})
 
-    def rtt(self, milliseconds):
-        """Let each answer come late."""
-        self._call("broker_set_rtt", BROKER, milliseconds)
+    def stop(self) -> None:
+        """Cut connections, and refuse them; the data stay."""
+        self.process.ask({"down": True})
 
-    def down(self, is_down):
-        """Take the broker down, or up again."""
-        self._call("broker_set_down" if is_down else "broker_set_up", BROKER)
+    def start(self) -> None:
+        """Accept connections again."""
+        self.process.ask({"down": False})
 
-    def _call(self, name, *arguments):
-        if code := getattr(self.library, f"rd_kafka_mock_{name}")(self.cluster, *arguments):
+
+def main() -> None:
+    """Be a cluster until the input ends."""
+    [path] = [file.locate() for file in files("confluent-kafka") or () if file.name.startswith("librdkafka-")]
+    library = ctypes.CDLL(str(path))
+    for name, result in RESULTS.items():
+        getattr(library, name).restype = result
+    for name, arguments in ARGUMENTS.items():
+        getattr(library, name).argtypes = arguments
+    error = ctypes.create_string_buffer(512)
+    # A producer that nobody uses: a cluster needs a client to belong to.
+    client = library.rd_kafka_new(0, library.rd_kafka_conf_new(), error, len(error))
+    if not client:
+        raise RuntimeError(error.value.decode())
+    cluster = library.rd_kafka_mock_cluster_new(client, 1)
+
+    def call(name: str, *arguments: int) -> None:
+        if code := getattr(library, f"rd_kafka_mock_{name}")(cluster, *arguments):
             raise RuntimeError(f"{name}{arguments} failed with code {code}")
 
-
-def _load():
-    [path] = [file.locate() for file in files("confluent-kafka") if file.name.startswith("librdkafka-")]
-    library = ctypes.CDLL(str(path))
-    for name in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_mock_cluster_new"):
-        getattr(library, name).restype = ctypes.c_void_p
-    library.rd_kafka_new.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
-    library.rd_kafka_mock_cluster_new.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    library.rd_kafka_mock_cluster_bootstraps.argtypes = [ctypes.c_void_p]
-    library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
-    for name in ("set_controller_id", "broker_set_down", "broker_set_up"):
-        getattr(library, f"rd_kafka_mock_{name}").argtypes = [ctypes.c_void_p, ctypes.c_int32]
-    library.rd_kafka_mock_group_initial_rebalance_delay_ms.argtypes = [ctypes.c_void_p, ctypes.c_int32]
-    library.rd_kafka_mock_group_initial_rebalance_delay_ms.restype = None
-    library.rd_kafka_mock_broker_set_rtt.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int]
-    return library
-
-
-def main():
-    """Be a cluster until the input ends."""
-    cluster = Cluster()
-    print(json.dumps({"url": cluster.address}), flush=True)
+    call("set_controller_id", BROKER)  # without one, a client that asks for it waits
+    call("group_initial_rebalance_delay_ms", 0)  # or each consumer's first join takes three seconds
+    print(json.dumps({"url": library.rd_kafka_mock_cluster_bootstraps(cluster).decode()}), flush=True)
     for line in sys.stdin:
         [(command, value)] = json.loads(line).items()
-        {"rtt": cluster.rtt, "down": cluster.down}[command](value)
+        if command == "rtt":
+            call("broker_set_rtt", BROKER, value)
+        else:
+            call("broker_set_down" if value else "broker_set_up", BROKER)
         print(flush=True)
 
 

@@ -1,6 +1,4 @@
-"""
-A TCP proxy on loopback whose answers come late, as from a server that is far away.
-"""
+"""A TCP proxy on loopback whose answers come late, as from a server that is far away: ``ApacheKafka`` has one."""
 
 import asyncio
 import contextlib
@@ -12,19 +10,21 @@ class Proxy:
     The proxy. It runs in a thread of this process, and passes connections on to ``target`` once that is set.
 
     Attributes:
-        port (int): where it listens.
-        target (int): the port, also on loopback, to which it connects.
-        rtt (float): how many seconds late each answer of the target comes.
+        port: where it listens.
+        target: the port, also on loopback, to which it connects.
+        rtt: how many seconds late each answer of the target comes.
     """
 
-    def __init__(self):
-        self.port, self.target, self.rtt = 0, None, 0
+    target: int
+
+    def __init__(self) -> None:
+        self.port, self.rtt = 0, 0.0
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._server = None
+        self._server: asyncio.Server | None = None
         self.open()
 
-    def open(self):
+    def open(self) -> None:
         """Accept connections, on the same port as before."""
         if self._server and self._server.is_serving():
             return
@@ -32,11 +32,12 @@ class Proxy:
         self._server = asyncio.run_coroutine_threadsafe(serving, self._loop).result()
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def close(self):
+    def close(self) -> None:
         """Refuse connections; those that are open stay."""
-        self._loop.call_soon_threadsafe(self._server.close)
+        if self._server:
+            self._loop.call_soon_threadsafe(self._server.close)
 
-    async def _connected(self, client, to_client):
+    async def _connected(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         try:
             target, to_target = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
@@ -44,9 +45,9 @@ class Proxy:
             return
         await asyncio.gather(self._pass(client, to_target), self._pass(target, to_client, late=True))
 
-    async def _pass(self, reader, writer, late=False):
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, late: bool = False) -> None:
         """Write what is read, in its order and each piece at its time: the delays of several do not add up."""
-        due, data = 0, True
+        due, data = 0.0, b"more"
         while data:
             data = b""  # at the end, or when the connection breaks
             with contextlib.suppress(ConnectionError):

@@ -70,11 +70,8 @@ class CutoverSite(Site):
         self.write_configurations()
         # Tasks and the command alone send these events, so this process is the LMS of those who run the command.
         self.lms_on = True
-        self.start_shell()
-        self.do("command", name="migrate", options={"verbosity": 0})
-        self.do("configure", catalog_url=f"{self.discovery_url}/api/v1")
+        self.start_lms()
         self.do("create_courses", keys=[run for program in PROGRAMS for run in _runs(program)])
-        self.do("command", name="cache_programs", options={})
         self.unused_programs = iter(PROGRAMS[:-1])
 
     # Configuration

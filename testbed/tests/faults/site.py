@@ -21,7 +21,6 @@ from testbed.run.inputs import AWARDED, REVOKED
 from testbed.servers.processes import PATIENCE, Processes, wait_for
 from testbed.servers.valkey import Valkey, connect
 from testbed.site.site import FINAL_STATES, GROUP, Site
-from testbed.standins.credentials.control.client import CredentialsControl
 from testbed.tests.conftest import leftovers
 from testbed.tests.faults.table import ROWS, Row
 
@@ -63,13 +62,9 @@ class FaultSite(Site):
         self.redis_url, self.bus_url = self.broker.url, self.bus.url
         self.credentials_process = self.start_credentials(PROGRAMS)
         self.start_discovery(PROGRAMS)
-        self.credentials = CredentialsControl(self.credentials_url)
         self.configure()
-        self.manage("migrate", "--verbosity=0")
-        self.start_shell()
-        self.do("configure", catalog_url=f"{self.discovery_url}/api/v1")
+        self.start_lms()
         self.do("create_courses", keys=[run for program in PROGRAMS for run in _runs(program)])
-        self.cache_programs()
         self.unused_programs = iter(PROGRAMS)
         self.lost_tasks = set()
         self.start_worker()

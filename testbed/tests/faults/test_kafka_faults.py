@@ -32,7 +32,6 @@ from testbed.servers.processes import PATIENCE, Processes, free_port, wait_for
 from testbed.servers.valkey import connect
 from testbed.site.kafka import KafkaSite
 from testbed.site.site import QUEUE, TOPIC
-from testbed.standins.credentials.control.client import CredentialsControl
 from testbed.tests.conftest import leftovers
 from testbed.tests.faults.table import KAFKA_ROWS, KafkaRow
 
@@ -110,19 +109,15 @@ class FaultSite(KafkaSite):
             begin()
         self.start_credentials([PROGRAM])
         self.start_discovery([PROGRAM])
-        self.credentials = CredentialsControl(self.credentials_url)
         self.settings_module = PRODUCTION
         self.asked = self.played = self.runs = 0
         self.tasks_before, self.ends_before = 0, None
         self.configure()
         self.create_topic()
         self.begin_group()
-        self.manage("migrate", "--verbosity=0")
-        self.start_shell()
-        self.do("configure", catalog_url=f"{self.discovery_url}/api/v1")
+        self.start_lms()
         self.do("register_schemas", event_types=[AWARDED, REVOKED])
         self.do("create_courses", keys=[COURSE_RUN])
-        self.do("command", name="cache_programs", options={})
         for username in LEARNERS:
             self.do("create_learner", username=username, email=f"{username}@example.com", name=f"Name of {username}")
             self.do("enrol", username=username, course_run=COURSE_RUN, mode="verified")
