@@ -90,7 +90,7 @@ class KafkaSite(Site):
         }
 
     @property
-    def group(self) -> str:
+    def group(self) -> str:  # type: ignore[override]
         """The consumer's group, on brokers that may have many."""
         return f"{self.run_id}-{GROUP}"
 

@@ -1,20 +1,25 @@
 """
-Large sites: what fills their databases past the applications, thousands of rows in a second.
+Large sites, for tests and benchmarks of the repair: what fills their databases past the applications, thousands of rows
+in a second.
 """
 
 import sqlite3
 import subprocess
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+from testbed.servers.processes import Process, Processes
 from testbed.site.site import Site
 
 COMMAND = "republish_program_certificate_events"
 # The service users of the LMS come before.
 FIRST_ID = 1000
 COURSES = [f"course-v1:OpenX+SCALE{number}+2026" for number in range(2)]
-PROGRAM = {
+PROGRAM: dict[str, Any] = {
     "uuid": "5ca1e000-0000-4000-8000-000000000001",
     "title": "Scale",
     "type": "MicroMasters",
@@ -31,13 +36,13 @@ class RepairSite(Site):
     in both courses, and every third lost the program certificate.
 
     Args:
-        processes (Processes): starts and ends the processes.
-        directory (Path): where configuration, databases and logs go.
-        size (int): learners.
-        changed (int): learners who changed.
+        processes: as of ``Site``.
+        directory: as of ``Site``.
+        size: learners.
+        changed: learners who changed.
     """
 
-    def __init__(self, processes, directory, size, changed):
+    def __init__(self, processes: Processes, directory: str | Path, size: int, changed: int) -> None:
         super().__init__(processes, directory)
         self.size, self.changed = size, changed
         step = size // changed
@@ -47,24 +52,21 @@ class RepairSite(Site):
         self.start_for_commands([PROGRAM])
         self._fill()
 
-    def _fill(self):
-        """Fill both databases, past the applications: thousands of certificates in a second."""
+    def _fill(self) -> None:
         now = datetime.now(UTC).replace(tzinfo=None)
         lately, long_ago = (str(now - age) for age in (timedelta(minutes=30), timedelta(days=400)))
         places = {username: place for place, username in enumerate(self.expected)}
+        learners = [(FIRST_ID + number, f"learner{number}") for number in range(self.size)]
 
-        def learners():
-            return ((FIRST_ID + number, f"learner{number}") for number in range(self.size))
-
-        def credentials():
-            for _id, name in learners():
+        def credentials() -> Iterator[tuple]:
+            for _id, name in learners:
                 status = self.expected.get(name, "awarded")
                 yield uuid4().hex, name, "program", PROGRAM["uuid"], "", status, long_ago, long_ago, "[]"
 
-        def certificates():
+        def certificates() -> Iterator[tuple]:
             # The courses one after the other: a learner's certificates are far apart.
             for number, course in enumerate(COURSES):
-                for id_, name in learners():
+                for id_, name in learners:
                     is_new = name in places and (number == 0 or places[name] % 2)
                     yield id_, course, "downloadable", "verified", lately if is_new else long_ago
 
@@ -74,63 +76,58 @@ class RepairSite(Site):
             database.execute("ANALYZE")  # or SQLite may take a tenth of a second for a learner's list
         with closing(sqlite3.connect(self.directory / "lms.sqlite3")) as database:
             columns = "id username password first_name last_name email is_superuser is_staff is_active date_joined"
-            users = ((id_, name, "", "", "", f"{name}@example.com", 0, 0, 1, long_ago) for id_, name in learners())
+            users = ((id_, name, "", "", "", f"{name}@example.com", 0, 0, 1, long_ago) for id_, name in learners)
             insert(database, "auth_user", columns, users)
-            insert(database, "auth_userprofile", "user_id name", learners())
+            insert(database, "auth_userprofile", "user_id name", learners)
             columns = "user_id course_id status mode modified_date"
             insert(database, "certificates_generatedcertificate", columns, certificates())
 
-    def start_command(self, *argv):
+    def start_command(self, *argv: str) -> Process:
         """Start the command; what it logs is in the process's log, what it prints can be read."""
         self.runs += 1
-        return self.processes.python(
-            f"run{self.runs}", "manage.py", "lms", COMMAND, *argv, env=self.env(), stdout=subprocess.PIPE, text=True
-        )
+        name = f"run{self.runs}"
+        pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
+        return self.processes.python(name, "manage.py", "lms", COMMAND, *argv, env=self.env(), **pipe)
 
-    def count_lists(self):
+    def count_lists(self) -> int:
         """Count the requests for a page of certificates so far."""
-        return sum(
-            (request["method"], request["path"], request["type"]) == ("GET", "credentials/", "program")
-            for request in self.credentials.requests()
-        )
+        requests = self.credentials.requests()
+        return sum((one["method"], one["path"], one["type"]) == ("GET", "credentials/", "program") for one in requests)
 
 
-def insert(database, table, columns, rows):
+def insert(database: sqlite3.Connection, table: str, columns: str, rows: Iterable[tuple]) -> None:
     """Insert rows into a table of an open SQLite database at once."""
-    columns = columns.split()
-    places = ", ".join("?" * len(columns))
-    database.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
+    names = columns.split()
+    database.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", rows)
     database.commit()
 
 
-def fill_lms(rows, changed, courses):
+def fill_lms(rows: int, changed: int, courses: int) -> None:
     """
-    Fill the LMS's database that Django is set up for.
+    Fill the LMS's database that Django is set up for, SQLite or MySQL.
 
     Args:
-        rows (int): course certificates. Neighbours belong to different learners, as they come in over the years.
-        changed (int): how many of them changed half an hour ago.
-        courses (int): certificates of each learner.
+        rows: course certificates. Neighbours belong to different learners, as they come in over the years.
+        changed: how many of them changed half an hour ago.
+        courses: certificates of each learner.
     """
     from django.db import connection
     from django.utils.timezone import now
 
     learners = rows // courses
     step = next(step for step in range(7919, 8000) if learners % step)  # coprime enough to visit everyone
-    numbers = (
-        f"SELECT seq AS n FROM seq_0_to_{rows - 1}"
-        if connection.vendor == "mysql"
-        else f"WITH RECURSIVE s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < {rows - 1}) SELECT n FROM s"
-    )
-    course, username = (
-        ("CONCAT('course-v1:Org+Course', n DIV %d, '+2026')", "CONCAT('learner', n + 1)")
-        if connection.vendor == "mysql"
-        else ("'course-v1:Org+Course' || (n / %d) || '+2026'", "'learner' || (n + 1)")
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SET foreign_key_checks=0, unique_checks=0" if connection.vendor == "mysql" else "PRAGMA foreign_keys=0"
+    if connection.vendor == "mysql":
+        unchecked = "SET foreign_key_checks=0, unique_checks=0"
+        numbers = f"SELECT seq AS n FROM seq_0_to_{rows - 1}"
+        course, username = f"CONCAT('course-v1:Org+Course', n DIV {learners}, '+2026')", "CONCAT('learner', n + 1)"
+    else:
+        unchecked = "PRAGMA foreign_keys=0"
+        numbers = (
+            f"WITH RECURSIVE s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < {rows - 1}) SELECT n FROM s"
         )
+        course, username = f"'course-v1:Org+Course' || (n / {learners}) || '+2026'", "'learner' || (n + 1)"
+    with connection.cursor() as cursor:
+        cursor.execute(unchecked)
         cursor.execute(
             "INSERT INTO auth_user (id, username, password, first_name, last_name, email, is_staff, is_superuser, "
             f"is_active, date_joined) SELECT n + 1, {username}, '', '', '', '', 0, 0, 1, %s "
@@ -139,7 +136,7 @@ def fill_lms(rows, changed, courses):
         )
         cursor.execute(
             "INSERT INTO certificates_generatedcertificate (user_id, course_id, status, mode, modified_date) "
-            f"SELECT (n * {step}) %% {learners} + 1, {course % learners}, 'downloadable', 'verified', "
+            f"SELECT (n * {step}) %% {learners} + 1, {course}, 'downloadable', 'verified', "
             f"CASE WHEN n %% {rows // changed} = 0 THEN %s ELSE %s END FROM ({numbers}) numbers",
             [now() - timedelta(minutes=30), now() - timedelta(days=400)],
         )

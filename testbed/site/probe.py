@@ -1,5 +1,5 @@
 """
-Connects what the environment asks for.
+The Django application of a site's LMS processes that records what happens, and lets things go wrong, for the tests.
 """
 
 import json
@@ -7,8 +7,14 @@ import os
 import signal
 import time
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+import attrs
+from celery import signals
+from celery.app import autoretry
 from django.apps import AppConfig
+from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
 
 class ProbeConfig(AppConfig):
@@ -26,10 +32,10 @@ class ProbeConfig(AppConfig):
     name = "testbed.site"
     label = "probe"
 
-    def ready(self):
+    def ready(self) -> None:
         """Connect."""
         if path := os.environ.get("TESTBED_CONSUMED"):
-            _record_events(path)
+            _connect(partial(_record_event, path))
         if path := os.environ.get("TESTBED_CONSUMER_HANGS"):
             _connect(partial(_hang, path))
         if path := os.environ.get("TESTBED_TASKS"):
@@ -42,95 +48,71 @@ class ProbeConfig(AppConfig):
             _advance_clock(float(seconds))
 
 
-def append(path, record):
-    """
-    Append a line to a file that several processes write to; each line is written at once.
-
-    Args:
-        path (str): the file.
-        record (dict): what to write, as JSON.
-    """
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(descriptor, (json.dumps(record, ensure_ascii=False, default=str) + "\n").encode())
-    finally:
-        os.close(descriptor)
+def _append(path: str, record: dict[str, Any]) -> None:
+    """Append a line of JSON to a file that several processes write to: it is written at once."""
+    with Path(path).open("ab", buffering=0) as file:
+        file.write((json.dumps(record, ensure_ascii=False, default=str) + "\n").encode())
 
 
-def _connect(receiver):
-    from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
-
+def _connect(receiver: Any) -> None:
     for event in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
         event.connect(receiver, weak=False)
 
 
-def _raise(**kwargs):
+def _raise(**kwargs: Any) -> None:
     raise RuntimeError("this receiver always raises")
 
 
-def _hang(path, from_event_bus, **kwargs):
+def _hang(path: str, from_event_bus: bool, **kwargs: Any) -> None:
     if from_event_bus:
-        append(path, {})
+        _append(path, {})
         signal.pause()
 
 
-def _record_events(path):
-    import attrs
-
-    topic = os.environ["TESTBED_TOPIC"]
-
-    def receiver(metadata, program_certificate, from_event_bus, **kwargs):
-        if from_event_bus:
-            append(
-                path,
-                {
-                    "type": metadata.event_type,
-                    "id": str(metadata.id),
-                    "source": metadata.source,
-                    "time": metadata.time.isoformat(),
-                    "topic": topic,
-                    "data": {"program_certificate": attrs.asdict(program_certificate)},
-                },
-            )
-
-    _connect(receiver)
+def _record_event(path: str, metadata: Any, program_certificate: Any, from_event_bus: bool, **kwargs: Any) -> None:
+    if from_event_bus:
+        record = {
+            "type": metadata.event_type,
+            "id": str(metadata.id),
+            "source": metadata.source,
+            "time": metadata.time.isoformat(),
+            "topic": os.environ["TESTBED_TOPIC"],
+            "data": {"program_certificate": attrs.asdict(program_certificate)},
+        }
+        _append(path, record)
 
 
-def _record_tasks(path):
-    from celery import signals
+def _record_tasks(path: str) -> None:
+    def record(state: str, task: str, task_id: str, **extra: Any) -> None:
+        _append(path, {"state": state, "task": task.rpartition(".")[2], "id": task_id, "at": time.time(), **extra})
 
-    def record(state, task, task_id, **extra):
-        append(path, {"state": state, "task": task.rpartition(".")[2], "id": task_id, "at": time.time(), **extra})
-
-    def published(sender, headers, body, **kwargs):
+    def published(sender: str, headers: dict[str, Any], body: Any, **kwargs: Any) -> None:
         record("published", sender, headers["id"], retries=headers["retries"], args=body[0])
 
-    def finished(state, sender, exception=None, **kwargs):
+    def changed(state: str, sender: Any, exception: Exception | None = None, **kwargs: Any) -> None:
         record(state, sender.name, sender.request.id, **({"error": type(exception).__name__} if exception else {}))
 
-    def retried(sender, request, reason, **kwargs):
+    def retried(sender: Any, request: Any, reason: Any, **kwargs: Any) -> None:
         # Credentials will refuse it again, up to ten times.
-        response = getattr(getattr(reason.exc, "__cause__", None), "response", None)
+        response: Any = getattr(getattr(reason.exc, "__cause__", None), "response", None)
         is_refused = response is not None and 400 <= response.status_code < 500 and response.status_code != 429
         extra = {"refused": f"{response.status_code} {response.text[:500]}"} if is_refused else {}
         record("retried", sender.name, request.id, **extra)
 
     signals.after_task_publish.connect(published, weak=False)
-    signals.task_prerun.connect(partial(finished, "started"), weak=False)
-    signals.task_success.connect(partial(finished, "succeeded"), weak=False)
-    signals.task_failure.connect(partial(finished, "failed"), weak=False)
+    signals.task_prerun.connect(partial(changed, "started"), weak=False)
+    signals.task_success.connect(partial(changed, "succeeded"), weak=False)
+    signals.task_failure.connect(partial(changed, "failed"), weak=False)
     signals.task_retry.connect(retried, weak=False)
 
 
-def _shorten_retries(divisor):
+def _shorten_retries(divisor: float) -> None:
     # Celery takes the wait from this function, in whole seconds; the tasks' own options stay as they are.
-    from celery.app import autoretry
-
     original = autoretry.get_exponential_backoff_interval
     autoretry.get_exponential_backoff_interval = lambda **kwargs: original(**kwargs) / divisor
 
 
-def _advance_clock(seconds):
+def _advance_clock(seconds: float) -> None:
     # This one name only: tokens are made by the right clock, or Credentials would refuse them.
     from datetime import timedelta
 
