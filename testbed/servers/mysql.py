@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-import pymysql  # type: ignore[import-untyped]
+import pymysql
 
 from testbed.servers.processes import ProcessError, Processes, Server
 

@@ -1,11 +1,11 @@
-"""
-Fixtures of the tests that start real processes.
-"""
+"""Fixtures of the tests that start real processes, in all rooms."""
 
 import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,14 +17,14 @@ from testbed.tests.faults.table import HEADER, KAFKA_HEADER, KAFKA_ROWS, ROWS, r
 
 
 @pytest.fixture
-def processes(tmp_path):
+def processes(tmp_path: Path) -> Iterator[Processes]:
     """Start processes that end with the test."""
     with Processes(tmp_path) as running:
         yield running
     assert not leftovers(tmp_path)
 
 
-def leftovers(directory):
+def leftovers(directory: Path) -> list[psutil.Process]:
     """List the processes whose command or environment names a directory."""
     found = []
     for process in psutil.process_iter():
@@ -37,68 +37,54 @@ def leftovers(directory):
 class Run:
     """A ``python -m testbed.run`` as a person would start it, with its temporary files under ``directory``."""
 
-    def __init__(self, directory, *options, **env):
-        self.directory = directory
+    def __init__(self, directory: Path, *options: object, **env: str) -> None:
+        self.directory, self.output = directory, directory / "output"
         directory.mkdir()
-        self.output = directory / "output"
-        environment = {
-            name: value for name, value in os.environ.items() if name not in ("BUS", "KAFKA", "DJANGO_SETTINGS_MODULE")
-        }
+        environment = {**os.environ, "BUS": "", "KAFKA": "", "DJANGO_SETTINGS_MODULE": "", "TMPDIR": str(directory)}
+        argv = [sys.executable, "-m", "testbed.run", *map(str, options)]
         with open(self.output, "wb") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "testbed.run", *map(str, options)],
-                cwd=ROOT,
-                env={**environment, "TMPDIR": str(directory), **env},
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                argv, cwd=ROOT, env=environment | env, stdout=output, stderr=subprocess.STDOUT
             )
 
     @property
-    def text(self):
-        """str: what it has printed so far."""
+    def text(self) -> str:
         return self.output.read_text(encoding="utf-8")
 
-    def wait_for_text(self, text):
-        """Wait until it has printed a text."""
+    def wait_for_text(self, text: str) -> None:
         wait_for(lambda: text in self.text or self.popen.poll() is not None, f"{text!r} in {self.output}")
         assert text in self.text, self.text
 
-    def wait(self):
-        """Wait for its end, and return the exit code."""
+    def wait(self) -> int:
         return self.popen.wait(3 * PATIENCE)
-
-    def close(self):
-        """End it if it still runs."""
-        if self.popen.poll() is None:
-            self.popen.terminate()
-            self.popen.wait(PATIENCE)
 
 
 @pytest.fixture(scope="session")
-def kafka():
+def kafka() -> str:
     """Which Kafka the tests start: a key of ``KAFKAS``."""
     return os.environ.get("KAFKA") or MOCK
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Start runs; each must end without leaving a process."""
-    runs = []
+    runs: list[Run] = []
 
-    def start(*options, **env):
+    def start(*options: object, **env: str) -> Run:
         runs.append(Run(tmp_path / f"run{len(runs)}", *options, **env))
         return runs[-1]
 
     yield start
     for started in runs:
-        started.close()
+        if started.popen.poll() is None:
+            started.popen.terminate()
+            started.popen.wait(PATIENCE)
     assert not [process for started in runs for process in leftovers(started.directory)]
 
 
-def pytest_terminal_summary(terminalreporter):
-    """Print the fault suites' tables, as far as they ran."""
-    broker, registry = KAFKAS[os.environ.get("KAFKA") or MOCK]
-    kafka = f"faults on Kafka: {broker}; schema registry: {registry}"
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the tables of the fault suites that ran."""
+    kafka = "faults on Kafka: {}; schema registry: {}".format(*KAFKAS[os.environ.get("KAFKA") or MOCK])
     for title, rows, header in (("faults", ROWS, HEADER), (kafka, KAFKA_ROWS, KAFKA_HEADER)):
         if rows:
             terminalreporter.section(title)
