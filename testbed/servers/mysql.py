@@ -143,12 +143,7 @@ def query(url: str, sql: str) -> tuple[tuple[Any, ...], ...]:
 
 @contextlib.contextmanager
 def database(url: str) -> Iterator[dict[str, Any]]:
-    """
-    Have a database, with a random name, for as long as the context lasts.
-
-    Yields:
-        it as Django's ``DATABASES`` has it. Tests run by Django use the same one.
-    """
+    """Have a database with a random name, as Django's ``DATABASES`` has it. Tests run by Django use the same one."""
     name = f"testbed_{secrets.token_hex(8)}"
     query(url, f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE {COLLATION}")
     server = {key.upper(): value for key, value in _parse(url).items()}
@@ -159,21 +154,7 @@ def database(url: str) -> Iterator[dict[str, Any]]:
 
 
 def start(stack: contextlib.ExitStack, directory: Path) -> dict[str, Any]:
-    """
-    Have a database on a MariaDB with its own default cache of 128 MB, or on the server that ``MYSQL_URL`` names.
-
-    Args:
-        stack: ends it.
-        directory: where its data go.
-
-    Returns:
-        it as Django's ``DATABASES`` has it.
-
-    Raises:
-        SystemExit: there is none.
-    """
-    if problem := find_problem():
-        raise SystemExit(f"error: {problem}")
+    """Have a database, as ``database``, on a MariaDB with its default cache of 128 MB, or on ``MYSQL_URL``'s server."""
     url = os.environ.get("MYSQL_URL")
     if not url:
         url = MariaDB(stack.enter_context(Processes(directory)), "mariadb", directory / "mariadb").url

@@ -44,19 +44,18 @@ class RepairSite(Site):
 
     def __init__(self, processes: Processes, directory: str | Path, size: int, changed: int) -> None:
         super().__init__(processes, directory)
-        self.size, self.changed = size, changed
         step = size // changed
         # Of the certificates that changed: username -> status.
         self.expected = {f"learner{place * step}": "awarded" if place % 3 else "revoked" for place in range(changed)}
         self.runs = 0
         self.start_for_commands([PROGRAM])
-        self._fill()
+        self._fill(size)
 
-    def _fill(self) -> None:
+    def _fill(self, size: int) -> None:
         now = datetime.now(UTC).replace(tzinfo=None)
         lately, long_ago = (str(now - age) for age in (timedelta(minutes=30), timedelta(days=400)))
         places = {username: place for place, username in enumerate(self.expected)}
-        learners = [(FIRST_ID + number, f"learner{number}") for number in range(self.size)]
+        learners = [(FIRST_ID + number, f"learner{number}") for number in range(size)]
 
         def credentials() -> Iterator[tuple]:
             for _id, name in learners:
@@ -85,9 +84,8 @@ class RepairSite(Site):
     def start_command(self, *argv: str) -> Process:
         """Start the command; what it logs is in the process's log, what it prints can be read."""
         self.runs += 1
-        name = f"run{self.runs}"
         pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
-        return self.processes.python(name, "manage.py", "lms", COMMAND, *argv, env=self.env(), **pipe)
+        return self.processes.python(f"run{self.runs}", "manage.py", "lms", COMMAND, *argv, env=self.env(), **pipe)
 
     def count_lists(self) -> int:
         """Count the requests for a page of certificates so far."""

@@ -76,9 +76,8 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
 
     yield start
     for started in runs:
-        if started.popen.poll() is None:
-            started.popen.terminate()
-            started.popen.wait(PATIENCE)
+        started.popen.terminate()
+        started.wait()
     assert not [process for started in runs for process in leftovers(started.directory)]
 
 

@@ -36,7 +36,6 @@ from openedx.core.djangoapps.credentials.utils import get_credentials, get_crede
 from openedx.core.djangoapps.programs import tasks
 from openedx.core.djangoapps.signals import signals
 from openedx.core.djangoapps.site_configuration.tests.factories import SiteConfigurationFactory
-from openedx.envs.production import read_config
 from testbed.run.inputs import AWARDED, REVOKED
 from xmodule.data import CertificatesDisplayBehaviors
 
@@ -95,13 +94,6 @@ def test_production_needs_its_own_secrets(
 ) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"{tmp_path / 'config.yml'} {problem}"):
         load(f"{variant}.envs.production", content)
-
-
-@pytest.mark.parametrize(("path", "problem"), [("", "LMS_CFG must name a YAML file"), ("/missing", "No such file")])
-def test_production_needs_a_readable_file(monkeypatch: pytest.MonkeyPatch, path: str, problem: str) -> None:
-    monkeypatch.setenv("LMS_CFG", path)
-    with pytest.raises((ImproperlyConfigured, OSError), match=problem):
-        read_config("LMS_CFG")
 
 
 def test_production_merges_the_file(load: Callable[..., ModuleType]) -> None:
