@@ -24,7 +24,7 @@ requirements: $(INSTALLED)  ## create .venv and install the pinned requirements
 
 $(INSTALLED): requirements/edx/development.txt setup.py
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer was not found; name one with PYTHON=" >&2; exit 2; }
-	@$(PYTHON) -m testbed.install $@ $^
+	@$(PYTHON) requirements/install.py $@ $^
 
 run: $(INSTALLED)  ## watch a certificate become an event (BUS=kafka, KAFKA=, PROGRAMS=, LEARNERS=, REDIS_URL=)
 	@$(BIN)/python -m testbed.run

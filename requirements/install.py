@@ -1,0 +1,36 @@
+"""
+``make requirements``: installs the pinned requirements into a virtual environment, with the standard library only.
+
+``python requirements/install.py STAMP REQUIREMENTS [FILE ...]``. The stamp is a file in the environment. It is written
+at the end, so an environment without one is not complete, and is made anew.
+"""
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def install(stamp: Path, *files: Path) -> None:
+    """Install, unless the stamp is as new as the files. Only one process at a time installs."""
+    venv, pip = stamp.parent, [stamp.parent / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    if venv.exists() and any(venv.iterdir()) and not (venv / "pyvenv.cfg").exists():
+        raise FileExistsError(f"{venv} is not a virtual environment; remove it, or name another one with VENV=")
+    print(f"Installing the requirements into {venv}: about half a minute.", flush=True)
+    venv.mkdir(parents=True, exist_ok=True)
+    lock = os.open(venv, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # held until this process, and a pip that outlives it, have ended
+    if not stamp.exists() or stamp.stat().st_mtime < max(file.stat().st_mtime for file in files):
+        fresh = [] if stamp.exists() else [[sys.executable, "-m", "venv", "--clear", venv]]
+        stamp.unlink(missing_ok=True)
+        for command in (*fresh, [*pip, "-r", files[0]], [*pip, "--no-build-isolation", "--no-deps", "-e", "."]):
+            subprocess.run(command, check=True, pass_fds=[lock])
+        stamp.touch()
+
+
+if __name__ == "__main__":
+    try:
+        install(*map(Path, sys.argv[1:]))
+    except (OSError, subprocess.CalledProcessError, KeyboardInterrupt) as exc:
+        sys.exit(f"error: {exc}" if str(exc) else 130)
