@@ -6,8 +6,7 @@ import sqlite3
 from contextlib import closing
 from uuid import uuid4
 
-from testbed.run.__main__ import DATA
-from testbed.run.inputs import read_programs
+from testbed.run.inputs import DATA, read_programs
 from testbed.site.kafka import KafkaSite
 from testbed.site.large import insert
 from testbed.site.site import Site

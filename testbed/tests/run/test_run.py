@@ -1,62 +1,45 @@
-"""
-Tests of ``make run``, with all of its processes.
-"""
+"""Tests of ``make run`` with all of its processes, and of what ends a run before its time."""
 
+import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from testbed import ROOT
-from testbed.run.__main__ import DATA, Narrator, compare, parse, play, start, without_credentials
-from testbed.run.inputs import AWARDED, REVOKED, expected_events, read_learners, read_programs
-from testbed.servers.processes import PATIENCE
+from testbed.run import __main__ as module
+from testbed.run.comparing import compare, expected_events
+from testbed.run.inputs import AWARDED, DATA, REVOKED, Learner, Program, read_learners, read_programs
+from testbed.run.narrating import Narrator
+from testbed.run.playing import play, start
+from testbed.servers.processes import PATIENCE, Processes
 from testbed.servers.valkey import Valkey
 from testbed.site.site import TOPIC, Site
 from testbed.standins.credentials.control.client import CredentialsControl
-from testbed.tests.conftest import leftovers
+from testbed.tests.conftest import Run, leftovers
 
 pytestmark = pytest.mark.e2e
 
-PROGRAMS, LEARNERS = DATA / "programs.json", DATA / "learners.json"
+PROGRAMS, LEARNERS = read_programs(DATA / "programs.json"), read_learners(DATA / "learners.json")
+EXPECTED = expected_events(PROGRAMS, LEARNERS)
+MISSING = [f"missing: {event_type} for {username} in program {uuid}" for event_type, username, uuid in EXPECTED]
 
 
-def events_in(text):
+def events_in(text: str) -> list[dict[str, Any]]:
     """Read the events that a run has printed."""
     return [json.loads(line.removeprefix("EVENT ")) for line in text.splitlines() if line.startswith("EVENT ")]
 
 
-def test_certificates_become_events(run):
-    started = run()
-
-    assert started.wait() == 0, started.text
-    events = events_in(started.text)
-    expected = sum(expected_events(read_programs(PROGRAMS), read_learners(LEARNERS)), [])
-    assert len(expected) == 4
-    assert compare(expected, events) == []
-    assert {event["topic"] for event in events} == {TOPIC}
-    assert all(list(event) == ["type", "id", "source", "time", "topic", "data"] for event in events)
-    assert len({event["id"] for event in events}) == len(events)
-    names = {learner["username"]: learner["name"] for learner in read_learners(LEARNERS)}
-    for event in events:
-        certificate = event["data"]["program_certificate"]
-        assert certificate["user"]["pii"]["name"] == names[certificate["user"]["pii"]["username"]]
-        assert certificate["status"] == {AWARDED: "awarded", REVOKED: "revoked"}[event["type"]]
-        assert certificate["program"]["title"] == certificate["program"]["program_type"] == ""
-        assert certificate["uuid"] == certificate["url"] == ""
-    assert "OK: exactly the 4 expected events arrived." in started.text
-    # Nothing but what this test keeps.
-    assert [path.name for path in started.directory.iterdir()] == ["output"]
-
-
-def program(number, *courses, **changes):
-    """A program as Discovery gives it; a course is (key, type) of its runs."""
+def program(number: int, *courses: list[tuple[str, str | None]], **changes: Any) -> Program:
+    """Return a program as Discovery gives it. A course is (key, type) of its runs."""
     return {
         "uuid": f"3883fdfa-0000-4000-8000-00000000000{number}",
         "title": None,
@@ -68,25 +51,33 @@ def program(number, *courses, **changes):
     }
 
 
-def learner(username, *certificates, **changes):
-    """A learner; a certificate is (course run, mode)."""
-    certificates = [{"course_run": course_run, "mode": mode} for course_run, mode in certificates]
-    email = f"{username}@example.com"
-    return {"username": username, "email": email, "name": username, "certificates": certificates, **changes}
+def learner(username: str, *certificates: tuple[str, str], invalidate: list[str] | None = None) -> Learner:
+    """Return a learner. A certificate is (course run, mode)."""
+    return {
+        "username": username,
+        "email": f"{username}@example.com",
+        "name": username,
+        "certificates": [{"course_run": course_run, "mode": mode} for course_run, mode in certificates],
+        "invalidate": invalidate or [],
+    }
 
 
-def test_runs_side_by_side_on_one_redis(run, processes, tmp_path):
-    """Both with a password that has to be encoded; one with a page of Discovery's, in all forms that it has."""
-    honor, typeless = ("course-v1:OpenX+G1+2026", "honor"), ("course-v1:OpenX+G2+2026", None)
+def test_runs_side_by_side_on_one_redis(run: Callable[..., Run], processes: Processes, tmp_path: Path) -> None:
+    """The first run has the files of the example, the second one all forms of a page of Discovery's API."""
+    honor, outside = ("course-v1:OpenX+G1+2026", "honor"), ("course-v1:OpenX+OUT+2026", "verified")
     page = [
         program(1, [honor], title="Gardening"),
-        program(2, [honor], []),  # by title, which these have not, the LMS sorts what a lost certificate concerns
-        program(3, [honor], [typeless]),
+        program(2, [honor], []),  # the LMS sorts by title the programs that a lost certificate concerns
+        program(3, [honor], [("course-v1:OpenX+G2+2026", None)]),
         program(4),
+    ]
+    people = [
+        learner("solo", honor),
+        learner("lurker", (honor[0], "audit"), invalidate=[honor[0]]),
+        learner("outsider", outside, honor),
     ]
     programs, learners = tmp_path / "programs.json", tmp_path / "learners.json"
     programs.write_text(json.dumps({"count": 4, "next": None, "previous": None, "results": page}))
-    people = [learner("solo", honor), learner("lurker", (honor[0], "audit"), invalidate=[honor[0]])]
     learners.write_text(json.dumps(people))
     valkey = Valkey(processes, "shared-redis", tmp_path / "shared-redis")
     redis.Redis(port=valkey.port).config_set("requirepass", "p@ss/w#rd")
@@ -97,23 +88,38 @@ def test_runs_side_by_side_on_one_redis(run, processes, tmp_path):
 
     assert first.wait() == 0, first.text
     assert second.wait() == 0, second.text
-    assert len(events_in(first.text)) == 4
-    [event] = events_in(second.text)
-    assert event["data"]["program_certificate"]["user"]["pii"]["username"] == "solo"
-    assert redis.Redis(port=valkey.port, password="p@ss/w#rd").dbsize() == 0
+    events = events_in(first.text)
+    assert len(EXPECTED) == 4 and compare(EXPECTED, events) == []
+    assert {event["topic"] for event in events} == {TOPIC}
+    assert all(list(event) == ["type", "id", "source", "time", "topic", "data"] for event in events)
+    assert len({event["id"] for event in events}) == len(events)
+    names = {learner["username"]: learner["name"] for learner in LEARNERS}
+    for event in events:
+        certificate = event["data"]["program_certificate"]
+        assert certificate["user"]["pii"]["name"] == names[certificate["user"]["pii"]["username"]]
+        assert certificate["status"] == {AWARDED: "awarded", REVOKED: "revoked"}[event["type"]]
+        assert certificate["program"]["title"] == certificate["program"]["program_type"] == ""
+        assert certificate["uuid"] == certificate["url"] == ""
+    assert "OK: exactly the 4 expected events arrived." in first.text
+    assert compare([(AWARDED, name, page[0]["uuid"]) for name in ("solo", "outsider")], events_in(second.text)) == []
     for line in (
-        "4 programs, 2 learners, 1 event to come.",
+        "4 programs, 3 learners, 2 events to come.",
         f"Nobody can complete «{page[1]['uuid']}»: its courses[1] has no course run.",
         f"Nobody can complete «{page[2]['uuid']}»: its courses[1] has no course run with a type.",
         f"Nobody can complete «{page[3]['uuid']}»: it has no courses.",
         f"solo earns the certificate of {honor[0]} (honor), which completes «Gardening»",
         f"lurker earns the certificate of {honor[0]} (audit), which counts for no program: it has to be honor",
-        "OK: exactly the 1 expected event arrived.",
+        f"outsider earns the certificate of {outside[0]} (verified), which counts for no program",
+        "OK: exactly the 2 expected events arrived.",
     ):
         assert line in second.text.splitlines()
+    # Neither run leaves anything behind.
+    assert redis.Redis(port=valkey.port, password="p@ss/w#rd").dbsize() == 0
+    for ended in (first, second):
+        assert [path.name for path in ended.directory.iterdir()] == ["output"]
 
 
-def test_a_reader_that_goes_away_ends_the_run(tmp_path):
+def test_a_reader_that_goes_away_ends_the_run(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "testbed.run"],
         cwd=ROOT,
@@ -122,6 +128,7 @@ def test_a_reader_that_goes_away_ends_the_run(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
+        assert process.stdout and process.stderr
         for _ in range(4):  # as `head -4` does it
             process.stdout.readline()
         process.stdout.close()
@@ -132,11 +139,8 @@ def test_a_reader_that_goes_away_ends_the_run(tmp_path):
     assert not leftovers(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("moment", "number"),
-    [("LMS database", signal.SIGINT), ("earns the certificate", signal.SIGINT), ("Celery worker", signal.SIGTERM)],
-)
-def test_interruption_leaves_no_process(run, moment, number):
+@pytest.mark.parametrize(("moment", "number"), [("stand-in of", signal.SIGINT), ("Celery worker", signal.SIGTERM)])
+def test_interruption_leaves_no_process(run: Callable[..., Run], moment: str, number: int) -> None:
     started = run()
     started.wait_for_text(moment)
 
@@ -148,235 +152,116 @@ def test_interruption_leaves_no_process(run, moment, number):
     # The fixture looks for processes.
 
 
-def test_missing_events_are_named(run, processes, tmp_path):
-    site = Site(processes, tmp_path)
-    site.start_credentials(read_programs(PROGRAMS))
-    CredentialsControl(site.credentials_url).fault("status", status=400, times=None, method="POST", type="program")
-
-    started = run(CREDENTIALS_URL=site.credentials_url, **site.jwt)
-
-    assert started.wait() == 1
-    for event_type, username, uuid in sum(expected_events(read_programs(PROGRAMS), read_learners(LEARNERS)), []):
-        assert f"error: missing: {event_type} for {username} in program {uuid}" in started.text
-    [directory] = [path for path in started.directory.iterdir() if path.is_dir()]
-    assert f"The logs are in {directory}" in started.text
-    assert (directory / "worker.log").exists()
-
-
-def test_a_refused_course_certificate_ends_the_run(run, processes, tmp_path):
-    site = Site(processes, tmp_path)
-    programs = read_programs(PROGRAMS)
-    site.start_credentials([{**program, "courses": []} for program in programs])  # an empty catalog
-
-    started = run(CREDENTIALS_URL=site.credentials_url, **site.jwt)
-    started.wait_for_text("earns the certificate")
-    begun = time.monotonic()
-
-    assert started.wait() == 1
-    assert time.monotonic() - begun < 30  # Celery goes on for an hour
-    [line] = [line for line in started.text.splitlines() if line.startswith("error: Credentials refused")]
-    assert line.startswith("error: Credentials refused the request of award_course_certificate: 400 ")
-    assert "doesn't exist in the catalog" in line
-
-
-def test_a_certificate_outside_all_programs_is_in_the_catalog(run, tmp_path):
-    outside, inside = ("course-v1:OpenX+OUT+2026", "verified"), ("course-v1:OpenX+G1+2026", "honor")
-    programs, learners = tmp_path / "programs.json", tmp_path / "learners.json"
-    programs.write_text(json.dumps([program(1, [inside])]))
-    learners.write_text(json.dumps([learner("outsider", outside, inside)]))
-
-    started = run(PROGRAMS=str(programs), LEARNERS=str(learners))
-
-    assert started.wait() == 0, started.text
-    assert f"outsider earns the certificate of {outside[0]} (verified), which counts for no program\n" in started.text
-
-
-def test_unusable_input_starts_nothing(run, tmp_path):
-    learners = tmp_path / "learners.json"
-    learners.write_text('[{"username": "a", "email": "a@example.com", "name": "A", "certificates": [{"mode": "x"}]}]')
-
-    started = run("--learners", learners)
-
-    assert started.wait() == 2
-    assert started.text == f"error: {learners}: [0].certificates[0].course_run: This field is required.\n"
-    assert [path.name for path in started.directory.iterdir()] == ["output"]
-
-
-HOW_REDIS = "error: REDIS_URL: it has to be redis://user:password@host:port/number or the like; special characters"
-
-
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        (
-            {"REDIS_URL": "redis://:secret@127.0.0.1:1/0"},
-            "error: REDIS_URL: cannot use this Redis: Connection refused;",
-        ),
-        (
-            {"REDIS_URL": "redis://:sec:ret@127.0.0.1:1/0"},
-            "error: REDIS_URL: cannot use this Redis: Connection refused;",
-        ),
-        ({"REDIS_URL": "redis://127.0.0.1:70000"}, "error: REDIS_URL: cannot use this Redis: ValueError;"),
-        ({"REDIS_URL": "redis://:secret@127.0.0.1:1/0?no=1"}, "error: REDIS_URL: cannot use this Redis: TypeError;"),
-        ({"REDIS_URL": "nonsense"}, HOW_REDIS),
-        ({"REDIS_URL": "unix:///redis.sock"}, HOW_REDIS),
-        ({"REDIS_URL": "redis://:se@cret/w#rd@127.0.0.1:6379"}, HOW_REDIS),
-        ({"REDIS_URL": "redis://:se/cret@127.0.0.1:6379"}, HOW_REDIS),
-        ({"REDIS_URL": "redis://:1/secret@127.0.0.1:6379"}, HOW_REDIS),
-        ({"REDIS_URL": "redis://:1#secret@127.0.0.1:6379"}, HOW_REDIS),
-        ({"REDIS_URL": "redis://:1?secret@127.0.0.1:6379"}, HOW_REDIS),
-        ({"REDIS_URL": "redis://user:1?secret@127.0.0.1:6379"}, HOW_REDIS),
-        ({"REDIS_URL": "redis://:se[cret@127.0.0.1:6379"}, HOW_REDIS),
-        ({"REDIS_URL": "redis://:se]cr[et@127.0.0.1:6379"}, HOW_REDIS),
-        (
-            {"DISCOVERY_URL": "nonsense"},
-            "error: DISCOVERY_URL: it has to be http://host:port or the like, without user",
-        ),
-        (
-            {"CREDENTIALS_URL": "http://:se/cret@127.0.0.1:1"},
-            "error: CREDENTIALS_URL: it has to be http://host:port or",
-        ),
-        (
-            {"CREDENTIALS_URL": "http://user:secret@127.0.0.1:1"},
-            "error: CREDENTIALS_URL: it has to be http://host:port",
-        ),
-        (
-            {"CREDENTIALS_URL": "http://127.0.0.1:1"},
-            "error: CREDENTIALS_URL: cannot reach http://127.0.0.1:1: Connection",
-        ),
-    ],
-)
-def test_unusable_services_are_refused(monkeypatch, capsys, variables, message):
-    for name in ("REDIS_URL", "CREDENTIALS_URL", "DISCOVERY_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-
-    with pytest.raises(SystemExit) as ended:
-        parse([])
-
-    [line] = capsys.readouterr().err.splitlines()
-    assert ended.value.code == 2
-    assert line.startswith(message)
-    assert not any(part in line for part in ("secret", "cret", "se@", "se/", "sec:", "w#rd"))
-    assert ("percent-encoded" in line) is ("REDIS_URL" in variables)
-
-
-def test_a_refused_password_is_not_quoted(monkeypatch, capsys, processes, tmp_path):
-    valkey = Valkey(processes, "locked-redis", tmp_path / "locked-redis")
-    redis.Redis(port=valkey.port).config_set("requirepass", "right")
-
-    with pytest.raises(SystemExit):
-        parse(["--redis-url", f"redis://somebody:wrong@127.0.0.1:{valkey.port}"])
-
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: REDIS_URL: cannot use this Redis: AuthenticationError;")
-    assert "wrong" not in line and "somebody" not in line
-
-
-def test_what_a_redis_answers_later_is_printed_without_user_and_password():
-    url = "redis://alice%25:s3cr3t%40@127.0.0.1:6379/0"
-    for text in ("User alice% may not `xrange`", "unknown command `AUTH`: `alice%` `s3cr3t@`", f"cannot use {url}"):
-        printed = without_credentials(text, url)
-        assert not any(secret in printed for secret in ("alice", "s3cr3t"))
-    assert without_credentials("User *** may not", None) == "User *** may not"
-
-
-def test_a_run_without_loopback_says_so_at_once(monkeypatch, capsys):
-    def unreachable(*_args, **_kwargs):
-        raise OSError(101, "Network is unreachable")
-
-    monkeypatch.setattr(socket, "create_connection", unreachable)
-
-    with pytest.raises(SystemExit) as ended:
-        parse([])
-
-    assert ended.value.code == 2
-    assert capsys.readouterr().err == (
-        "error: a run needs the loopback interface, and 127.0.0.1 cannot be reached: Network is unreachable\n"
-    )
-
-
-def test_a_run_in_a_network_without_loopback(tmp_path):
-    command = ["unshare", "--net", "--map-root-user"]
-    try:
-        subprocess.run([*command, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("there is no way here to make a network")
-
-    ended = subprocess.run(
-        [*command, sys.executable, "-m", "testbed.run"],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=False,
-    )
-
-    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
-    assert ended.stderr.startswith("error: a run needs the loopback interface")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_services_of_ones_own_need_their_secret(run, processes, tmp_path):
-    site = Site(processes, tmp_path)
-    site.start_credentials(read_programs(PROGRAMS))
-
-    started = run(CREDENTIALS_URL=site.credentials_url, JWT_ISSUER="issuer")
-
-    assert started.wait() == 2
-    assert "environment variable(s) JWT_SECRET_KEY, JWT_AUDIENCE" in started.text
-
-
-def test_a_service_that_falls_silent_ends_the_run(run, processes, tmp_path):
-    site = Site(processes, tmp_path)
-    credentials = site.start_credentials(read_programs(PROGRAMS))
-    started = run(CREDENTIALS_URL=site.credentials_url, TESTBED_PATIENCE="20", **site.jwt)
-    started.wait_for_text("Starting")
-    credentials.popen.send_signal(signal.SIGSTOP)
-    try:
-        assert started.wait() == 1
-    finally:
-        credentials.popen.send_signal(signal.SIGCONT)  # or it could not end
-    assert "error: waited 20 s in vain for an answer of lms" in started.text
-    assert "error: missing: " in started.text
-
-
-def test_a_redis_that_goes_away_ends_the_run(run, processes, tmp_path):
+def test_a_failed_run_keeps_its_logs(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], processes: Processes, tmp_path: Path
+) -> None:
+    """It also survives that the Redis, from which it would remove its keys, is gone."""
     valkey = Valkey(processes, "brief-redis", tmp_path / "brief-redis")
-    started = run(REDIS_URL=valkey.url, TESTBED_PATIENCE="30")
-    started.wait_for_text("Enrolled")
-    valkey.stop()
+    url = valkey.url.replace("//", "//alice:s3cr3t@")
+    redis.Redis(port=valkey.port).acl_setuser("alice", enabled=True, passwords=["+s3cr3t"], categories=["+@all"])
+    monkeypatch.setenv("REDIS_URL", url)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(module.signal, "signal", lambda *_: None)
 
-    assert started.wait() == 1
-    assert "error: missing: " in started.text
-    assert "The logs are in" in started.text
-    assert "Traceback" not in started.text
+    def begin(site: Site, *_: object) -> None:
+        site.redis_url = url
+
+    def fail(*_: object) -> list[str]:
+        valkey.stop()
+        return ["missing: an event", f"cannot use {url}"]
+
+    monkeypatch.setattr(module, "start", begin)
+    monkeypatch.setattr(module, "play", fail)
+
+    assert module.main() == 1
+
+    output = capfd.readouterr()
+    assert output.out.endswith("Starting:\nStopping.\n")
+    *errors, last = output.err.splitlines()
+    assert errors == ["error: missing: an event", f"error: cannot use {valkey.url.replace('//', '//***:***@')}"]
+    assert Path(last.removeprefix("The logs are in ")).is_dir()
 
 
-def test_nothing_is_published_by_default(processes, tmp_path):
-    programs, learners = read_programs(PROGRAMS), read_learners(LEARNERS)
-    site = Site(processes, tmp_path, enabled=False)
-    with open(tmp_path / "narration", "w", encoding="utf-8") as stream:
-        narrator = Narrator(stream)
-        start(site, programs, learners, narrator)
-        play(site, programs, learners, narrator)
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Valkey]]:
+    """A site and its Redis. The events are disabled, as in the platform as it is shipped."""
+    directory = tmp_path_factory.mktemp("site")
+    with Processes(directory) as processes:
+        valkey = Valkey(processes, "redis", directory / "redis", durable=True)
+        site = Site(processes, directory, enabled=False)
+        start(site, PROGRAMS, LEARNERS, Narrator(io.StringIO()), redis_url=valkey.url)
+        yield site, valkey
+    assert not leftovers(directory)
+
+
+@pytest.fixture
+def site(shared: tuple[Site, Valkey]) -> Site:
+    """The site that these tests share, without the tasks of the tests before. Each test has its own learners."""
+    shared[0].tasks_file.write_text("")
+    return shared[0]
+
+
+def test_nothing_is_published_by_default(site: Site) -> None:
+    assert play(site, PROGRAMS, LEARNERS, Narrator(io.StringIO())) == MISSING
 
     # The certificates were awarded and revoked, and no task failed ...
+    names = {learner["username"] for learner in LEARNERS}
     stored = {
         (item["username"], item["program_uuid"]): item["history"]
         for item in CredentialsControl(site.credentials_url).credentials()
-        if item["type"] == "program"
+        if item["type"] == "program" and item["username"] in names
     }
-    awards, revocations = expected_events(programs, learners)
-    revoked = {(username, uuid) for _type, username, uuid in revocations}
+    revoked = {event[1:] for event in EXPECTED if event[0] == REVOKED}
     assert stored == {
         (username, uuid): ["awarded", "revoked"] if (username, uuid) in revoked else ["awarded"]
-        for _type, username, uuid in awards
+        for event_type, username, uuid in EXPECTED
+        if event_type == AWARDED
     }
     assert {task["state"] for task in site.tasks()} == {"published", "started", "succeeded"}
     # ... but the stream, which the consumer made when it started, is empty.
     assert redis.Redis.from_url(site.bus_url).exists(f"{site.run_id}-{TOPIC}")
     assert site.stream() == []
     assert site.events() == []
+
+
+def play_in_vain(site: Site, username: str, stream: io.StringIO) -> str:
+    """Let a learner earn the certificates of the first one of the example; return what ended the run."""
+    one = {**LEARNERS[0], "username": username, "email": f"{username}@example.com"}
+    problem, *missing = play(site, PROGRAMS, [one], Narrator(stream))
+    assert missing == [f"missing: {AWARDED} for {username} in program {PROGRAMS[0]['uuid']}"]
+    return problem
+
+
+def test_a_service_that_falls_silent_ends_the_run(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
+    [credentials] = [process for process in site.processes.running if process.name == "credentials"]
+    monkeypatch.setattr(site, "patience", 5)
+    credentials.popen.send_signal(signal.SIGSTOP)
+    try:
+        problem = play_in_vain(site, "silent", io.StringIO())
+    finally:
+        credentials.popen.send_signal(signal.SIGCONT)
+    assert problem.startswith("waited 5 s in vain for an answer of lms")
+    site.shell.read_line()  # the answer, which came too late
+
+
+def test_a_refused_course_certificate_ends_the_run(site: Site) -> None:
+    """Celery would repeat the task for an hour."""
+    CredentialsControl(site.credentials_url).fault("status", status=400, times=1, method="POST", type="course-run")
+
+    problem = play_in_vain(site, "refused", io.StringIO())
+
+    assert problem.startswith("Credentials refused the request of award_course_certificate: 400 ")
+    site.wait_for_tasks()
+
+
+def test_a_redis_that_goes_away_ends_the_run(shared: tuple[Site, Valkey], site: Site) -> None:
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            if text.startswith("Enrolled"):
+                shared[1].stop()
+            return super().write(text)
+
+    problem = play_in_vain(site, "redis", Stream())
+
+    shared[1].start()
+    assert "Connection refused" in problem
