@@ -14,7 +14,10 @@ from pathlib import Path
 
 def install(stamp: Path, *files: Path) -> None:
     """Install, unless the stamp is as new as the files. Only one process at a time installs."""
-    venv, pip = stamp.parent, [stamp.parent / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    venv, pip = (
+        stamp.parent,
+        [f"{stamp.parent}/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"],
+    )
     if venv.exists() and any(venv.iterdir()) and not (venv / "pyvenv.cfg").exists():
         raise FileExistsError(f"{venv} is not a virtual environment; remove it, or name another one with VENV=")
     print(f"Installing the requirements into {venv}: about half a minute.", flush=True)
@@ -22,9 +25,9 @@ def install(stamp: Path, *files: Path) -> None:
     lock = os.open(venv, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)  # held until this process, and a pip that outlives it, have ended
     if not stamp.exists() or stamp.stat().st_mtime < max(file.stat().st_mtime for file in files):
-        fresh = [] if stamp.exists() else [[sys.executable, "-m", "venv", "--clear", venv]]
+        fresh = [] if stamp.exists() else [[sys.executable, "-m", "venv", "--clear", str(venv)]]
         stamp.unlink(missing_ok=True)
-        for command in (*fresh, [*pip, "-r", files[0]], [*pip, "--no-build-isolation", "--no-deps", "-e", "."]):
+        for command in (*fresh, [*pip, "-r", str(files[0])], [*pip, "--no-build-isolation", "--no-deps", "-e", "."]):
             subprocess.run(command, check=True, pass_fds=[lock])
         stamp.touch()
 

@@ -17,8 +17,8 @@ SURROGATE = "is no JSON: 'utf-8' codec can't encode character '\\ud800'"
 
 def program(*runs: Any, **changes: Any) -> dict[str, Any]:
     """Return a program with two courses, or with one that has these runs."""
-    courses = [[{"key": key, "type": "verified"}] for key in (RUN, OTHER_RUN)]
-    courses = [{"course_runs": course} for course in ([list(runs)] if runs else courses)]
+    two = [[{"key": key, "type": "verified"}] for key in (RUN, OTHER_RUN)]
+    courses = [{"course_runs": course} for course in ([runs] if runs else two)]
     return {"uuid": UUID, "title": "A program", "courses": courses, **changes}
 
 
@@ -110,7 +110,12 @@ def test_unreadable_file(tmp_path: Path) -> None:
 
 def test_a_page_of_the_api_with_fields_that_are_not_used(tmp_path: Path) -> None:
     extra = {"type": None, "subtitle": "", "type_attrs": {"slug": "honor"}, "banner_image": None, "hidden": False}
-    course = {"uuid": UUID, "key": "OpenX+A", "title": None, "course_runs": [{"key": RUN, "type": None, "seats": []}]}
+    course: dict[str, Any] = {
+        "uuid": UUID,
+        "key": "OpenX+A",
+        "title": None,
+        "course_runs": [{"key": RUN, "type": None, "seats": []}],
+    }
     (tmp_path / "page.json").write_text(
         json.dumps({"count": 1, "next": None, "results": [program(title=None, courses=[course], **extra)]})
     )

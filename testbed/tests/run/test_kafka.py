@@ -120,7 +120,7 @@ def test_proxy() -> None:
         client.sendall(b"asked")
         assert there.recv(100) == b"asked"
 
-        proxy.rtt, started = 0.2, time.monotonic()
+        proxy.rtt, started = 0.2, time.monotonic()  # type: ignore[assignment]
         for piece in (b"1", b"2"):
             there.sendall(piece)
             time.sleep(0.1)

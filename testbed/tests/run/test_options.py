@@ -89,7 +89,7 @@ def test_own_services_need_their_secret(
 ) -> None:
     site = Site(processes, tmp_path)
     site.start_discovery([])
-    monkeypatch.setenv("DISCOVERY_URL", site.discovery_url)
+    monkeypatch.setenv("DISCOVERY_URL", str(site.discovery_url))
     monkeypatch.setenv("JWT_ISSUER", "issuer")
 
     assert "environment variable(s) JWT_SECRET_KEY, JWT_AUDIENCE" in refusal(capsys)
@@ -99,8 +99,8 @@ def test_a_refused_password_is_not_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], processes: Processes, tmp_path: Path
 ) -> None:
     valkey = Valkey(processes, "locked-redis", tmp_path / "locked-redis")
-    redis.Redis(port=valkey.port).config_set("requirepass", "right")
-    monkeypatch.setenv("REDIS_URL", f"redis://somebody:wrong@127.0.0.1:{valkey.port}")
+    redis.Redis.from_url(valkey.url).config_set("requirepass", "right")
+    monkeypatch.setenv("REDIS_URL", valkey.url.replace("//", "//somebody:wrong@"))
 
     line = refusal(capsys)
 

@@ -80,8 +80,8 @@ def test_runs_side_by_side_on_one_redis(run: Callable[..., Run], processes: Proc
     programs.write_text(json.dumps({"count": 4, "next": None, "previous": None, "results": page}))
     learners.write_text(json.dumps(people))
     valkey = Valkey(processes, "shared-redis", tmp_path / "shared-redis")
-    redis.Redis(port=valkey.port).config_set("requirepass", "p@ss/w#rd")
-    url = f"redis://:p%40ss%2Fw%23rd@127.0.0.1:{valkey.port}/0"
+    redis.Redis.from_url(valkey.url).config_set("requirepass", "p@ss/w#rd")
+    url = valkey.url.replace("//", "//:p%40ss%2Fw%23rd@")
 
     first = run(REDIS_URL=url)
     second = run(REDIS_URL=url, PROGRAMS=str(programs), LEARNERS=str(learners))
@@ -114,7 +114,7 @@ def test_runs_side_by_side_on_one_redis(run: Callable[..., Run], processes: Proc
     ):
         assert line in second.text.splitlines()
     # Neither run leaves anything behind.
-    assert redis.Redis(port=valkey.port, password="p@ss/w#rd").dbsize() == 0
+    assert redis.Redis.from_url(url).dbsize() == 0
     for ended in (first, second):
         assert [path.name for path in ended.directory.iterdir()] == ["output"]
 
@@ -158,7 +158,7 @@ def test_a_failed_run_keeps_its_logs(
     """It also survives that the Redis, from which it would remove its keys, is gone."""
     valkey = Valkey(processes, "brief-redis", tmp_path / "brief-redis")
     url = valkey.url.replace("//", "//alice:s3cr3t@")
-    redis.Redis(port=valkey.port).acl_setuser("alice", enabled=True, passwords=["+s3cr3t"], categories=["+@all"])
+    redis.Redis.from_url(valkey.url).acl_setuser("alice", enabled=True, passwords=["+s3cr3t"], categories=["+@all"])
     monkeypatch.setenv("REDIS_URL", url)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(module.signal, "signal", lambda *_: None)
@@ -219,7 +219,7 @@ def test_nothing_is_published_by_default(site: Site) -> None:
     }
     assert {task["state"] for task in site.tasks()} == {"published", "started", "succeeded"}
     # ... but the stream, which the consumer made when it started, is empty.
-    assert redis.Redis.from_url(site.bus_url).exists(f"{site.run_id}-{TOPIC}")
+    assert redis.Redis.from_url(str(site.bus_url)).exists(site.stream_key)
     assert site.stream() == []
     assert site.events() == []
 
@@ -241,6 +241,7 @@ def test_a_service_that_falls_silent_ends_the_run(monkeypatch: pytest.MonkeyPatc
     finally:
         credentials.popen.send_signal(signal.SIGCONT)
     assert problem.startswith("waited 5 s in vain for an answer of lms")
+    assert site.shell
     site.shell.read_line()  # the answer, which came too late
 
 
