@@ -139,7 +139,7 @@ def test_a_reader_that_goes_away_ends_the_run(tmp_path: Path) -> None:
     assert not leftovers(tmp_path)
 
 
-@pytest.mark.parametrize(("moment", "number"), [("stand-in of", signal.SIGINT), ("Celery worker", signal.SIGTERM)])
+@pytest.mark.parametrize(("moment", "number"), [("LMS database", signal.SIGINT), ("Celery worker", signal.SIGTERM)])
 def test_interruption_leaves_no_process(run: Callable[..., Run], moment: str, number: int) -> None:
     started = run()
     started.wait_for_text(moment)
