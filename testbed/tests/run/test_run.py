@@ -265,4 +265,6 @@ def test_a_redis_that_goes_away_ends_the_run(shared: tuple[Site, Valkey], site: 
     problem = play_in_vain(site, "redis", Stream())
 
     shared[1].start()
+    site.worker.stop()  # it would take a minute to reconnect
+    site.start_worker()
     assert "Connection refused" in problem
