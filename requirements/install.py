@@ -14,10 +14,8 @@ from pathlib import Path
 
 def install(stamp: Path, *files: Path) -> None:
     """Install, unless the stamp is as new as the files. Only one process at a time installs."""
-    venv, pip = (
-        stamp.parent,
-        [f"{stamp.parent}/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"],
-    )
+    venv = stamp.parent
+    pip = [f"{venv}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if venv.exists() and any(venv.iterdir()) and not (venv / "pyvenv.cfg").exists():
         raise FileExistsError(f"{venv} is not a virtual environment; remove it, or name another one with VENV=")
     print(f"Installing the requirements into {venv}: about half a minute.", flush=True)

@@ -1,20 +1,16 @@
 """Tests of how ``make run`` refuses options, before it starts anything."""
 
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import redis
+import requests
 
-from testbed import ROOT
 from testbed.run.__main__ import main
 from testbed.run.options import DEFAULTS, OTHERS, without_credentials
 from testbed.servers.processes import Processes
 from testbed.servers.valkey import Valkey
-from testbed.site.site import Site
 
 CANNOT = "REDIS_URL: cannot use this Redis: "
 HOW_REDIS = "REDIS_URL: it has to be redis://user:password@host:port/number or the like; special characters"
@@ -84,12 +80,9 @@ def test_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert refusal(capsys, "--help").startswith("there are no arguments")
 
 
-def test_own_services_need_their_secret(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], processes: Processes, tmp_path: Path
-) -> None:
-    site = Site(processes, tmp_path)
-    site.start_discovery([])
-    monkeypatch.setenv("DISCOVERY_URL", str(site.discovery_url))
+def test_own_services_need_their_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(requests, "get", lambda *_args, **_kwargs: None)
+    monkeypatch.setenv("DISCOVERY_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("JWT_ISSUER", "issuer")
 
     assert "environment variable(s) JWT_SECRET_KEY, JWT_AUDIENCE" in refusal(capsys)
@@ -122,28 +115,4 @@ def test_unreachable_loopback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
     monkeypatch.setattr(socket, "create_connection", unreachable)
 
-    assert refusal(capsys) == (
-        "a run needs the loopback interface, and 127.0.0.1 cannot be reached: Network is unreachable"
-    )
-
-
-def test_a_network_without_loopback(tmp_path: Path) -> None:
-    command = ["unshare", "--net", "--map-root-user"]
-    try:
-        subprocess.run([*command, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this machine does not allow new networks")
-
-    ended = subprocess.run(
-        [*command, sys.executable, "-m", "testbed.run"],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=False,
-    )
-
-    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
-    assert ended.stderr.startswith("error: a run needs the loopback interface")
-    assert list(tmp_path.iterdir()) == []
+    assert refusal(capsys).endswith("the loopback interface, and 127.0.0.1 cannot be reached: Network is unreachable")

@@ -17,7 +17,7 @@ import redis
 from testbed import ROOT
 from testbed.run import __main__ as module
 from testbed.run.comparing import compare, expected_events
-from testbed.run.inputs import AWARDED, DATA, REVOKED, Learner, Program, read_learners, read_programs
+from testbed.run.inputs import AWARDED, DATA, REVOKED, read_learners, read_programs
 from testbed.run.narrating import Narrator
 from testbed.run.playing import play, start
 from testbed.servers.processes import PATIENCE, Processes
@@ -25,6 +25,7 @@ from testbed.servers.valkey import Valkey
 from testbed.site.site import TOPIC, Site
 from testbed.standins.credentials.control.client import CredentialsControl
 from testbed.tests.conftest import Run, leftovers
+from testbed.tests.run.test_inputs import UUID, learner, program
 
 pytestmark = pytest.mark.e2e
 
@@ -38,43 +39,22 @@ def events_in(text: str) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("EVENT ")) for line in text.splitlines() if line.startswith("EVENT ")]
 
 
-def program(number: int, *courses: list[tuple[str, str | None]], **changes: Any) -> Program:
-    """Return a program as Discovery gives it. A course is (key, type) of its runs."""
-    return {
-        "uuid": f"3883fdfa-0000-4000-8000-00000000000{number}",
-        "title": None,
-        "type": None,
-        "status": "active",
-        "courses": [{"course_runs": [{"key": key, "type": kind} for key, kind in runs]} for runs in courses],
-        "marketing_slug": None,
-        **changes,
-    }
-
-
-def learner(username: str, *certificates: tuple[str, str], invalidate: list[str] | None = None) -> Learner:
-    """Return a learner. A certificate is (course run, mode)."""
-    return {
-        "username": username,
-        "email": f"{username}@example.com",
-        "name": username,
-        "certificates": [{"course_run": course_run, "mode": mode} for course_run, mode in certificates],
-        "invalidate": invalidate or [],
-    }
-
-
 def test_runs_side_by_side_on_one_redis(run: Callable[..., Run], processes: Processes, tmp_path: Path) -> None:
     """The first run has the files of the example, the second one all forms of a page of Discovery's API."""
-    honor, outside = ("course-v1:OpenX+G1+2026", "honor"), ("course-v1:OpenX+OUT+2026", "verified")
-    page = [
-        program(1, [honor], title="Gardening"),
-        program(2, [honor], []),  # the LMS sorts by title the programs that a lost certificate concerns
-        program(3, [honor], [("course-v1:OpenX+G2+2026", None)]),
-        program(4),
+    honor, outside = {"key": "course-v1:OpenX+G1+2026", "type": "honor"}, "course-v1:OpenX+OUT+2026"
+    courses: list[list[dict[str, Any]]] = [
+        [{"course_runs": [honor]}],
+        [{"course_runs": [honor]}, {"course_runs": []}],
+        [{"course_runs": [honor]}, {"course_runs": [{"key": "course-v1:OpenX+G2+2026", "type": None}]}],
+        [],
     ]
+    # The LMS sorts by title the programs that a lost certificate concerns.
+    page = [program(uuid=f"{UUID[:-1]}{number}", title=None, courses=each) for number, each in enumerate(courses)]
+    page[0]["title"] = "Gardening"
     people = [
-        learner("solo", honor),
-        learner("lurker", (honor[0], "audit"), invalidate=[honor[0]]),
-        learner("outsider", outside, honor),
+        learner(honor["key"], mode="honor", username="solo", email="solo@example.com"),
+        learner(honor["key"], mode="audit", username="lurker", invalidate=[honor["key"]]),
+        learner(outside, honor["key"], mode="honor", username="outsider", email="outsider@example.com"),
     ]
     programs, learners = tmp_path / "programs.json", tmp_path / "learners.json"
     programs.write_text(json.dumps({"count": 4, "next": None, "previous": None, "results": page}))
@@ -107,9 +87,9 @@ def test_runs_side_by_side_on_one_redis(run: Callable[..., Run], processes: Proc
         f"Nobody can complete «{page[1]['uuid']}»: its courses[1] has no course run.",
         f"Nobody can complete «{page[2]['uuid']}»: its courses[1] has no course run with a type.",
         f"Nobody can complete «{page[3]['uuid']}»: it has no courses.",
-        f"solo earns the certificate of {honor[0]} (honor), which completes «Gardening»",
-        f"lurker earns the certificate of {honor[0]} (audit), which counts for no program: it has to be honor",
-        f"outsider earns the certificate of {outside[0]} (verified), which counts for no program",
+        f"solo earns the certificate of {honor['key']} (honor), which completes «Gardening»",
+        f"lurker earns the certificate of {honor['key']} (audit), which counts for no program: it has to be honor",
+        f"outsider earns the certificate of {outside} (honor), which counts for no program",
         "OK: exactly the 2 expected events arrived.",
     ):
         assert line in second.text.splitlines()
