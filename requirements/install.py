@@ -20,8 +20,7 @@ def install(stamp: Path, *files: Path) -> None:
         raise FileExistsError(f"{venv} is not a virtual environment; remove it, or name another one with VENV=")
     print(f"Installing the requirements into {venv}: about half a minute.", flush=True)
     venv.mkdir(parents=True, exist_ok=True)
-    lock = os.open(venv, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)  # held until this process, and a pip that outlives it, have ended
+    fcntl.flock(lock := os.open(venv, os.O_RDONLY), fcntl.LOCK_EX)  # also of a pip that outlives this process
     if not stamp.exists() or stamp.stat().st_mtime < max(file.stat().st_mtime for file in files):
         fresh = [] if stamp.exists() else [[sys.executable, "-m", "venv", "--clear", str(venv)]]
         stamp.unlink(missing_ok=True)
