@@ -113,7 +113,7 @@ def test_proxy() -> None:
         client.sendall(b"asked")
         assert there.recv(100) == b"asked"
 
-        proxy.rtt, started = 0.2, time.monotonic()  # type: ignore[assignment]
+        proxy.rtt, started = 0.2, time.monotonic()
         for piece in (b"1", b"2"):
             there.sendall(piece)
             time.sleep(0.1)
