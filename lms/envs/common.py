@@ -11,7 +11,6 @@ SERVICE_VARIANT = os.environ.get("SERVICE_VARIANT", "lms")
 ROOT_URLCONF = "lms.urls"
 
 INSTALLED_APPS += [
-    "oauth2_provider",
     "common.djangoapps.course_modes.apps.CourseModesConfig",
     "lms.djangoapps.certificates.apps.CertificatesConfig",
     "openedx.core.djangoapps.catalog.apps.CatalogConfig",

@@ -8,6 +8,9 @@ from openedx.core.lib.derived import derive_settings
 from .common import *  # noqa: F403
 from openedx.envs.test import *  # noqa: F403 - after common, which it overrides
 
+# The platform's own tests create applications. Elsewhere its migrations only take time.
+INSTALLED_APPS += ["oauth2_provider"]
+
 JWT_AUTH.update({"JWT_SECRET_KEY": get_random_secret_key()})
 
 CREDENTIALS_INTERNAL_SERVICE_URL = "https://credentials-internal.example.com"
