@@ -1,1 +1,1 @@
-"""What checks the code of the change: the platform's gates, mutation, company and imports."""
+"""What checks the code of the change: the platform's gates, imports, mutation, and tests in company."""

@@ -1,12 +1,11 @@
 """
-Looks for code of the change that no test would miss: ``python -m testbed.checks.mutation``.
+Looks for code of the change that no unit test would miss: ``python -m testbed.checks.mutation``, for ``make mutation``.
 
-One thing at a time is changed in one file, and the unit tests of the file are to fail. What they miss is listed.
-It works in a copy of the repository, and no file of that is written either: each mutant is compiled in a process of its
-own, in place of the file.
+No library does it: mutmut 3.8 skips decorated functions (all system checks) and constants of modules; cosmic-ray 8.7
+removes no statement or argument, mutates annotations, and starts Django anew for each mutant.
 
-``FILE`` names one file, ``SAMPLE`` how many mutants are taken at random, ``SEED`` which. (mutmut 3 would leave out what
-is decorated, thus all system checks, and constants of modules. cosmic-ray would start Django anew for each mutant.)
+One thing is changed in one file at a time, and the file's tests have to fail. Each mutant is compiled in a process of its
+own, in place of the file. ``FILE`` names one file, ``SAMPLE`` how many mutants are taken at random, ``SEED`` which.
 """
 
 import ast
@@ -15,38 +14,45 @@ import copy
 import importlib
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
-from testbed.checks.platform_gates import ROOT, list_files
+from testbed import ROOT
+from testbed.checks.manifest import list_files, read_manifest
 
 PROCESSES = os.cpu_count() or 1
-# Seconds for the tests of a mutant, which may wait or loop for ever: by the clock, and of the processor (3 to 6 do).
-TIMEOUT = 180
-PROCESSOR_TIME = 20
+TIMEOUT = 120  # seconds for the tests of a mutant, which may never end; they take 3 to 6 on an idle core
 # What the tests import of others, as far as it needs no settings: loaded once, for all.
 PRELOADED = ("celery", "ddt", "django.test", "factory", "openedx_events.learning.signals", "pytest_django", "requests")
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:hypothesispytest")
-SWAPS = {
+SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     **{ast.Lt: (ast.LtE, ast.Gt), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.Lt), ast.GtE: (ast.Gt, ast.Lt)},
     **{ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,)},
     **{ast.In: (ast.NotIn,), ast.NotIn: (ast.In,), ast.And: (ast.Or,), ast.Or: (ast.And,)},
     **{ast.Add: (ast.Sub,), ast.Sub: (ast.Add,), ast.Mult: (ast.FloorDiv,), ast.Mod: (ast.Mult,), ast.Pow: (ast.Mult,)},
     **{ast.BitOr: (ast.BitAnd,)},
 }
-SHOWN = (ast.stmt, ast.ExceptHandler)
-STATEMENTS = (ast.AugAssign, ast.Raise, ast.Continue, ast.Break, ast.Expr, ast.Return)
 
 
-def replacements(node):
+class Mutant(NamedTuple):
+    """A file with one change: where, the changed statement, and the file's whole source."""
+
+    file: str
+    line: int
+    text: str
+    source: str
+
+
+def replacements(node: Any) -> list[ast.AST]:
     """Return what may stand in the place of a node of a syntax tree."""
     match node:
         case ast.Constant(value=bool(value)):
@@ -54,83 +60,76 @@ def replacements(node):
         case ast.Constant(value=int(value)):
             return [ast.Constant(value + 1), ast.Constant(value - 1)]
         case ast.Constant(value=str(value)):
-            return [ast.Constant("")] if value else [ast.Constant("x")]
+            return [ast.Constant("" if value else "x")]
         case ast.JoinedStr():
             return [ast.Constant("")]
         case ast.UnaryOp(op=ast.Not()):
             return [node.operand]
-        case ast.Return(value=value) if value and not (isinstance(value, ast.Constant) and value.value is None):
+        case ast.Return(value=result) if result and not (isinstance(result, ast.Constant) and result.value is None):
             return [ast.Return(ast.Constant(None))]
-        case ast.Call(func=ast.Attribute(attr="filter" | "exclude" | "select_related" | "order_by")):
-            return [node.func.value, *without(node, "keywords")]
+        case ast.Call(func=ast.Attribute(value=queryset, attr="filter" | "exclude" | "select_related" | "order_by")):
+            return [queryset, *without(node, "keywords")]
         case ast.Call():
             return without(node, "keywords")
         case ast.BoolOp():
             return without(node, "values")
         case ast.Tuple(ctx=ast.Load()) | ast.List(ctx=ast.Load()) | ast.Set():
             return without(node, "elts")
-        case _ if type(node) in SWAPS:
-            return [other() for other in SWAPS[type(node)]]
-        case _ if isinstance(node, STATEMENTS):
+        case ast.AugAssign() | ast.Raise() | ast.Continue() | ast.Break() | ast.Expr() | ast.Return():
             return [ast.Pass()]
-    return []
+    return [other() for other in SWAPS.get(type(node), ())]
 
 
-def is_read_by_people(node):
-    """Tell whether a node is a text for people alone: a docstring, or what an option's help says."""
+def without(node: ast.AST, field: str) -> list[ast.AST]:
+    """Return copies of a node, in each of which a list lacks one item."""
+    copies = []
+    for place, item in enumerate(items := getattr(node, field)):
+        if not is_read_by_people(item):
+            copies.append(copy.copy(node))
+            setattr(copies[-1], field, items[:place] + items[place + 1 :])
+    return copies
+
+
+def is_read_by_people(node: ast.AST) -> bool:
+    """Tell whether a node is a text for people alone: a docstring, or an option's help."""
     match node:
-        case ast.Expr(value=ast.Constant()) | ast.keyword(arg="help" | "metavar"):
-            return True
-        case ast.Assign(targets=[ast.Name(id="help")]):
+        case ast.Expr(value=ast.Constant()) | ast.keyword(arg="help" | "metavar") | ast.Assign([ast.Name("help")]):
             return True
     return False
 
 
-def without(node, field):
-    """Return copies of a node, in each of which a list lacks one item."""
-    copies = []
-    for place, item in enumerate(getattr(node, field)):
-        if is_read_by_people(item):
+def places(node: ast.AST, line: int = 0) -> Iterator[tuple[int, str, Any, Any]]:
+    """Yield each place below a node: line, name of the field, and the container and key by which it is set."""
+    line = getattr(node, "lineno", line)
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns") or (isinstance(node, ast.JoinedStr) and field == "values"):
             continue
-        copies.append(copy.copy(node))
-        setattr(copies[-1], field, getattr(node, field)[:place] + getattr(node, field)[place + 1 :])
-    return copies
+        slots: Any = value if isinstance(value, list) else vars(node)
+        for key in range(len(value)) if isinstance(value, list) else [field]:
+            if isinstance(slots[key], ast.AST) and not is_read_by_people(slots[key]):
+                yield getattr(slots[key], "lineno", line), field, slots, key
+                yield from places(slots[key], line)
 
 
-def mutate(tree):
-    """Change a syntax tree at one place after the other, and yield line and text of the statement each time."""
-
-    def walk(node, line, statement):
-        line, statement = getattr(node, "lineno", line), node if isinstance(node, SHOWN) else statement
-        for field, value in ast.iter_fields(node):
-            if field in ("annotation", "returns") or (isinstance(node, ast.JoinedStr) and field == "values"):
-                continue
-            slots, keys = (value, range(len(value))) if isinstance(value, list) else (vars(node), [field])
-            for key in keys:
-                child = slots[key]
-                if not isinstance(child, ast.AST) or is_read_by_people(child):
-                    continue
-                changed = replacements(child)
-                if field == "test":
-                    changed = [*changed, ast.UnaryOp(ast.Not(), child)]
-                for slots[key] in changed:
-                    shown = slots[key] if isinstance(child, ast.stmt) else statement
-                    was = f"   (was: {ast.unparse(child)})" if isinstance(shown, ast.Pass) else ""
-                    yield getattr(child, "lineno", line), ast.unparse(shown).partition("\n")[0] + was
-                slots[key] = child
-                yield from walk(child, line, statement)
-
-    yield from walk(tree, 0, tree)
+def read_mutants(file: str, text: str | None = None) -> Iterator[Mutant]:
+    """Change a file, or another text in its place, at one place after the other, and yield the result each time."""
+    tree = ast.parse(text or (ROOT / file).read_text(encoding="utf-8"))
+    before = ast.unparse(tree).splitlines()
+    for line, field, slots, key in list(places(tree)):
+        child = slots[key]
+        for slots[key] in replacements(child) + ([ast.UnaryOp(ast.Not(), child)] if field == "test" else []):
+            source = ast.unparse(ast.fix_missing_locations(tree))
+            was, becomes = next(pair for pair in zip(before, source.splitlines(), strict=False) if len({*pair}) == 2)
+            yield Mutant(file, line, f"{was.strip()} -> {becomes.strip()}", source)
+        slots[key] = child
 
 
-def read_mutants(file):
-    """Yield file, line, mutated statement and source of each mutant of a file."""
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    for line, text in mutate(tree):
-        yield file, line, text, ast.unparse(ast.fix_missing_locations(tree))
+def mutated_files() -> list[str]:
+    """Return the new Python files of the change."""
+    return [path for path in read_manifest()[0] if path.endswith(".py") and "/tests/" not in path]
 
 
-def find_tests(file):
+def find_tests(file: str) -> list[str]:
     """Return the test files of a file of the change: its own first, and those of what calls it."""
     tests = [path for path in list_files() if "/tests/test_" in path]
     own = [path for path in tests if path.endswith(f"/test_{Path(file).name}")]
@@ -138,74 +137,64 @@ def find_tests(file):
     return own + ([path for path in recovery if path not in own] if own[0] in recovery else [])
 
 
-def start_tests(file, source):
-    """Fork a process that runs the tests of a file, with another source in its place, and return the process id."""
+def start_tests(mutant: Mutant) -> int:
+    """Fork a process that runs the tests of a mutant, and return the process id."""
     if pid := os.fork():
         return pid
-    # Either ends the process.
-    signal.alarm(TIMEOUT)
-    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_TIME, PROCESSOR_TIME))
+    signal.alarm(TIMEOUT)  # ends the process
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    original = SourceFileLoader.get_code
+    original: Any = SourceFileLoader.get_code
 
-    def get_code(loader, name):
-        mutated = Path(loader.path).resolve() == ROOT / file
-        return compile(source, loader.path, "exec") if mutated else original(loader, name)
+    def get_code(loader: SourceFileLoader, name: str) -> Any:
+        mutated = Path(loader.path).resolve() == ROOT / mutant.file
+        return compile(mutant.source, loader.path, "exec") if mutated else original(loader, name)
 
-    SourceFileLoader.get_code = get_code
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
     with contextlib.suppress(BaseException):
-        os._exit(pytest.main([*OPTIONS, *find_tests(file)]))
+        os._exit(pytest.main([*OPTIONS, *find_tests(mutant.file)]))
     os._exit(99)
 
 
-def run_tests(mutants):
+def run_tests(mutants: Iterable[Mutant]) -> Iterator[tuple[Mutant, int]]:
     """Run the tests of each mutant, some at once, and yield it with the exit status."""
-    running = {}
+    running: dict[int, Mutant] = {}
     for mutant in [*mutants, *[None] * PROCESSES]:
         if len(running) == PROCESSES or (mutant is None and running):
             pid, status = os.wait()
             yield running.pop(pid), status
         if mutant:
-            running[start_tests(mutant[0], mutant[-1])] = mutant
+            running[start_tests(mutant)] = mutant
 
 
-def main(file=None, sample=None, seed=None):
+def main(file: str | None, sample: str | None, seed: str | None) -> None:
     """Try the mutants, print those that survive, and exit with 1 if tests fail without any."""
     for module in PRELOADED:
         importlib.import_module(module)
-    files = [path for path in list_files() if path.endswith(".py") and "/tests/" not in path]
-    changed = [path for path in files if "# The slice" not in (ROOT / path).read_text(encoding="utf-8")]
-    files = [path for path in changed if file in (None, path)] or sys.exit(f"FILE is one of {', '.join(changed)}")
-    for (path, *_), status in run_tests([(path, (ROOT / path).read_text(encoding="utf-8")) for path in files]):
+    files = [path for path in mutated_files() if file in (None, path)]
+    if not files:
+        sys.exit(f"FILE is one of {', '.join(mutated_files())}")
+    for original, status in run_tests(Mutant(path, 0, "", (ROOT / path).read_text("utf-8")) for path in files):
         if status:
-            sys.exit(f"The tests of {path} fail without mutants: pytest {' '.join(find_tests(path))}")
+            tests = " ".join(find_tests(original.file))
+            sys.exit(f"The tests of {original.file} fail without mutants: pytest {tests}")
     mutants = [mutant for path in files for mutant in read_mutants(path)]
     if sample:
-        seed = seed or random.randrange(2**32)
+        seed = seed or str(random.randrange(2**32))
         mutants = random.Random(int(seed)).sample(mutants, min(int(sample), len(mutants)))
     print(f"{len(mutants)} mutants{f', SEED={seed}' if sample else ''}. Surviving:", flush=True)
     survivors = 0
-    for (path, line, text, _source), status in run_tests(mutants):
+    for mutant, status in run_tests(mutants):
         if not status:
             survivors += 1
-            print(f"{path}:{line}: {text}", flush=True)
+            print(f"{mutant.file}:{mutant.line}: {mutant.text}", flush=True)
     print(f"{survivors} of {len(mutants)} survived.")
 
 
-def run_in_copy():
-    """Run all that in a copy of the repository, which nobody edits meanwhile, and return the exit code."""
-    files = subprocess.check_output(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        for file in filter(lambda file: (ROOT / file).exists(), files.splitlines()):
-            (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / file, Path(folder) / file)
-        return subprocess.run([sys.executable, "-m", "testbed.checks.mutation", "here"], cwd=folder).returncode
-
-
 if __name__ == "__main__":
-    if sys.argv[1:] != ["here"]:
-        sys.exit(run_in_copy())
-    main(*[os.environ.get(name) or None for name in ("FILE", "SAMPLE", "SEED")])
+    if sys.argv[1:] == ["here"]:
+        main(*[os.environ.get(name) or None for name in ("FILE", "SAMPLE", "SEED")])
+    else:
+        with tempfile.TemporaryDirectory() as folder:  # nobody edits the copy meanwhile
+            shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+            sys.exit(subprocess.call([sys.executable, "-m", "testbed.checks.mutation", "here"], cwd=folder))

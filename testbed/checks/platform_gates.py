@@ -1,7 +1,7 @@
 """
-The platform's own gates on the files of the change: ``python -m testbed.checks.platform_gates`` and ``make quality``.
+The platform's own gates on the files of the change: ``python -m testbed.checks.platform_gates``, for ``make quality``.
 
-Each gate takes the paths of files and returns its messages. If there is any, the command prints it and exits with 1.
+Each gate takes paths and returns its messages. The command prints them, and exits with 1 if there is any.
 """
 
 import io
@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from docutils import nodes
@@ -16,7 +17,7 @@ from docutils.core import publish_doctree
 from docutils.parsers.rst import roles
 
 from testbed import ROOT
-from testbed.checks.manifest import read_manifest
+from testbed.checks.manifest import list_files
 
 BIN = Path(sys.executable).parent
 TWEAKS = Path(__file__).with_name("pylintrc_tweaks")
@@ -25,30 +26,14 @@ FIRST_PARTY = ["cms", "common", "lms", "openedx", "xmodule"]
 SLICE_ONLY = {"lms/envs/common.py": ("(wildcard-import)", " F405 ")}
 
 
-def list_files():
-    """
-    List the files of the change, those that it edits among them.
-
-    Returns:
-        list[str]: their paths in the repository.
-    """
-    new, edited = read_manifest()
-    return sorted({*new, *edited})
-
-
-def run(*command, cwd=ROOT):
-    """
-    Run a tool.
-
-    Returns:
-        list[str]: the lines of its output, if it failed: its messages, or why it could not do its work.
-    """
+def run(*command: str | Path, cwd: str | Path = ROOT) -> list[str]:
+    """Run a tool, and return its output if it failed: its messages, or why it could not do its work."""
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "lms.envs.test"}
     done = subprocess.run([BIN / command[0], *command[1:]], cwd=cwd, env=env, capture_output=True, text=True)
     return (done.stdout + done.stderr).splitlines() if done.returncode else []
 
 
-def pylint(*files):
+def pylint(*files: str | Path) -> list[str]:
     """Run pylint, configured by edx-lint with the platform's tweaks."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / TWEAKS.name).write_bytes(TWEAKS.read_bytes())
@@ -58,53 +43,43 @@ def pylint(*files):
     return [line for line in lines if not line.startswith("***")]  # the headings
 
 
-def pycodestyle(*files):
+def pycodestyle(*files: str | Path) -> list[str]:
     """Run pycodestyle, the platform's gate of style until it took on ruff. E266: the banners in its settings."""
     return run("pycodestyle", "--max-line-length=120", "--ignore=E266,W503,W504", *files)
 
 
-def ruff(*files):
+def ruff(*files: str | Path) -> list[str]:
     """Run ruff, the platform's gate of style since then."""
     options = ("--isolated", "--no-cache", "--quiet", "--output-format=concise", "--target-version=py311")
     rules = ("--line-length=120", "--select=E,W,I,F,PT,DJ,UP,B", "--ignore=E402,E501,E722,E731,E741,E721")
     return run("ruff", "check", *options, *rules, "--config", f"lint.isort.known-first-party={FIRST_PARTY}", *files)
 
 
-def isort(*files):
+def isort(*files: str | Path) -> list[str]:
     """Run isort with the platform's settings. ruff format agrees as long as no import is wrapped."""
     options = ("--check-only", "--multi-line=3", "--line-length=120", f"--src={ROOT}")
     return run("isort", f"--settings-path={TWEAKS.parent}", *options, *files)
 
 
-def docutils(*files):
+def docutils(*files: str | Path) -> list[str]:
     """Parse documents. ``make docs`` has Sphinx resolve their links."""
-    roles.register_local_role("doc", roles.GenericRole("doc", nodes.literal))
+    roles.register_generic_role("doc", nodes.literal)
     messages = io.StringIO()
+    overrides = {"report_level": 2, "halt_level": 5, "warning_stream": messages}
     for file in files:
-        publish_doctree(
-            (ROOT / file).read_text(encoding="utf-8"),
-            source_path=str(file),
-            settings_overrides={"report_level": 2, "halt_level": 5, "warning_stream": messages},
-        )
+        text = (ROOT / file).read_text(encoding="utf-8")
+        publish_doctree(text, source_path=str(file), settings_overrides=overrides)
     return messages.getvalue().splitlines()
 
 
 GATES = {pylint: ".py", pycodestyle: ".py", ruff: ".py", isort: ".py", docutils: ".rst"}
 
 
-def check(files):
-    """
-    Run all gates on files of the repository.
-
-    Returns:
-        list[str]: their messages.
-    """
+def check(files: Iterable[str]) -> list[str]:
+    """Run all gates on files of the repository, and return their messages."""
     messages = [line for gate, suffix in GATES.items() for line in gate(*[f for f in files if f.endswith(suffix)])]
-    return [
-        line
-        for line in messages
-        if not any(mark in line for file, marks in SLICE_ONLY.items() if line.startswith(file) for mark in marks)
-    ]
+    left_out = [(file, mark) for file, marks in SLICE_ONLY.items() for mark in marks]
+    return [line for line in messages if not any(line.startswith(file) and mark in line for file, mark in left_out)]
 
 
 if __name__ == "__main__":

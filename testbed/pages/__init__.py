@@ -1,1 +1,1 @@
-"""What reads the operators' pages, and renders what they give to Tutor."""
+"""What reads the operators' pages, and renders their Tutor plugin."""

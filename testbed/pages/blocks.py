@@ -1,6 +1,9 @@
 """
-The operators' pages of the change, as the tests that run what they say read them.
+Reads the literal blocks of the operators' pages, for the tests that run what the pages say.
 """
+
+from functools import cache
+from pathlib import Path
 
 from docutils import frontend, nodes, utils
 from docutils.parsers.rst import Parser
@@ -10,17 +13,9 @@ from testbed import ROOT
 PAGES = sorted((ROOT / "openedx/core/djangoapps/programs/docs/how_tos").glob("*.rst"))
 
 
-def literal_blocks(page):
-    """
-    Read the literal blocks of a page.
-
-    Args:
-        page (Path): a reStructuredText file.
-
-    Returns:
-        list[docutils.nodes.literal_block]: in the order of the page; ``names`` holds what ``:name:`` calls a block, and
-            ``classes`` its language.
-    """
+@cache
+def literal_blocks(page: Path) -> list[nodes.literal_block]:
+    """Read a page's blocks: ``names`` has what ``:name:`` calls a block, and ``classes`` its language."""
     settings = frontend.get_default_settings(Parser)
     settings.report_level = 5  # roles of Sphinx are not known here; `make docs` checks the markup
     document = utils.new_document(str(page), settings)
@@ -28,15 +23,9 @@ def literal_blocks(page):
     return list(document.findall(nodes.literal_block))
 
 
-def named_block(name):
+def named_block(name: str) -> str:
     """
-    Find the block that ``:name:`` calls by a name.
-
-    Args:
-        name (str): the name.
-
-    Returns:
-        str: its text.
+    Return the text of the block that ``:name:`` calls by a name.
 
     Raises:
         LookupError: there is none, or more than one.

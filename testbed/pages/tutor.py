@@ -1,29 +1,32 @@
 """
-Tutor, by which most sites are run: installs its releases, renders a site's settings, and evaluates what was rendered.
+Tutor, which runs most sites: installs its releases, renders a site's settings and evaluates them, for test_tutor.py.
 
 ``python -m testbed.pages.tutor SERVICE MODULE ENV`` is the process that evaluates: rendered settings import
 each other under fixed names, and configure Django, which is possible once in a process.
 """
 
-import fcntl
 import importlib
 import json
 import os
 import runpy
-import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from unittest import mock
 
+import django
 import yaml
+from django.conf import settings
+from django.core.checks import run_checks
 from django.utils import deprecation
 
 from testbed import ROOT
 
-# Kept from one run to the next. Each release has a virtual environment of its own: what it pins is not what we pin.
+# uv keeps each release here, in a virtual environment of its own, from one run to the next.
 INSTALLED = ROOT / ".tutor"
 
 # The last release of each line, and of its plugin for Credentials.
@@ -35,115 +38,48 @@ RELEASES = {
     "22": ("22.0.3", "22.0.0"),
 }
 
+AWARDED, REVOKED = (f"org.openedx.learning.program.certificate.{word}.v1" for word in ("awarded", "revoked"))
 TOPIC = "learning-program-certificate-lifecycle"
 CONNECTION = ("host", "port", "db", "username", "password", "socket_timeout", "socket_connect_timeout")
 
 
 class TutorError(Exception):
-    """A release could not be installed, or what it rendered could not be evaluated."""
+    """A release could not be installed, or its settings could not be rendered or evaluated."""
 
 
-def install(line):
-    """
-    Install a release, unless an earlier run has.
-
-    Two runs may do so at once, and an earlier one may have been broken off.
-
-    Args:
-        line (str): a key of ``RELEASES``.
-
-    Returns:
-        Path: its program.
-
-    Raises:
-        TutorError: no Python at hand takes it; with pip's own reasons.
-    """
-    version, credentials = RELEASES[line]
-    requirements = [f"tutor=={version}", f"tutor-credentials=={credentials}"]
-    directory = INSTALLED / version
-    complete = directory / ".installed"
-    INSTALLED.mkdir(exist_ok=True)
-    (INSTALLED / ".gitignore").write_text("*\n")
-    with open(INSTALLED / f"{version}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if complete.exists() and complete.read_text().split() == requirements and _runs(directory / "bin/tutor"):
-            return directory / "bin/tutor"
-        reasons = []
-        for python, name in _pythons():
-            shutil.rmtree(directory, ignore_errors=True)
-            if not (reason := _install_with(python, directory, requirements, lock)):
-                complete.write_text("\n".join(requirements))
-                return directory / "bin/tutor"
-            reasons.append(f"Python {name}: {reason}")
-            if "from versions: none" in reason:  # the index was not reached: another Python does not reach it either
-                break
-        shutil.rmtree(directory, ignore_errors=True)
-    raise TutorError(f"Tutor {version} cannot be installed: {'; '.join(reasons)}")
+def _run(*command: str | Path, env: dict[str, str]) -> str:
+    """Run a command, and return what it printed. Variables that would change what it does are not passed on."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("TUTOR_", "DJANGO_"))}
+    done = subprocess.run(
+        command, cwd=ROOT, env={**others, **env}, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise TutorError(f"{' '.join(map(str, command))}: {done.stderr or done.stdout}")
+    return done.stdout.strip()
 
 
-def _runs(program):
-    """Tell whether a program starts: the Python that it was installed with may have gone."""
-    try:
-        return not subprocess.run([program, "--version"], capture_output=True).returncode
-    except OSError:
-        return False
+def install(line: str) -> Path:
+    """Install the release of a line, unless an earlier run has, and return its program."""
+    release, credentials = RELEASES[line]
+    uv = Path(sys.executable).with_name("uv")
+    options = ("--quiet", "--python", sys.executable)
+    requirements = ("--from", f"tutor=={release}", "--with", f"tutor-credentials=={credentials}")
+    env = {"UV_CACHE_DIR": str(INSTALLED)}
+    return Path(_run(uv, "tool", "run", *options, *requirements, "which", "tutor", env=env))
 
 
-def _pythons():
-    """Yield one Python of each version at hand, with its version; the one that runs this first."""
-    others = sorted((Path.home() / ".pyenv/versions").glob("3.1*/bin/python"), reverse=True)
-    seen = set()
-    for python in (sys.executable, "python3.12", "python3.11", "python3.10", "python3.13", *others):
-        try:
-            command = [python, "-c", "import sys, venv; print('%d.%d' % sys.version_info[:2])"]
-            done = subprocess.run(command, capture_output=True, text=True)
-        except OSError:
-            continue
-        # A name on the PATH may be a shim with nothing behind it.
-        if not done.returncode and (name := done.stdout.strip()) not in seen:
-            seen.add(name)
-            yield python, name
-
-
-def _install_with(python, directory, requirements, lock):
-    """Install with one Python; return why that was not possible, or an empty string."""
-    for command in (
-        [python, "-m", "venv", "--without-pip", directory],
-        [sys.executable, "-m", "pip", "--python", directory / "bin/python", "install", *requirements]
-        + ["--quiet", "--no-compile", "--no-input", "--disable-pip-version-check"],
-        [directory / "bin/tutor", "--version"],
-    ):
-        # Who outlives a run that was broken off keeps the lock.
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            pass_fds=[lock.fileno()],
-        )
-        if done.returncode:
-            lines = done.stdout.strip().splitlines() or [f"exit code {done.returncode}"]
-            errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-            return " ".join(errors or lines[-1:])
-    return ""
-
-
-def render(tutor, directory, plugins, **config):
+def render(tutor: Path, directory: Path, plugins: Iterable[str], **config: str | int) -> Path:
     """
     Render a site, with the commands that its operator would give.
 
     Args:
-        tutor (Path): Tutor's program.
-        directory (Path): where to; it does not exist yet.
-        plugins (list[str]): the YAML of plugins to enable. Those that Tutor's installation brings are named alone.
-        **config: settings of Tutor's.
+        tutor: Tutor's program.
+        directory: where to; it does not exist yet.
+        plugins: the YAML of plugins to enable, or the names of plugins that the release brings.
+        **config: Tutor's settings.
 
     Returns:
-        Path: the directory that Tutor calls ``env``.
-
-    Raises:
-        TutorError: Tutor refused.
+        The directory that Tutor calls ``env``.
     """
     own = directory / "plugins"
     own.mkdir(parents=True)
@@ -153,67 +89,38 @@ def render(tutor, directory, plugins, **config):
         if isinstance(parsed := yaml.safe_load(text), dict):
             names[-1] = parsed["name"]
             (own / f"{names[-1]}.yml").write_text(text, encoding="utf-8")
-    # Each variable TUTOR_… is a setting of Tutor's.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("TUTOR_")}
-    env |= {"TUTOR_ROOT": str(directory / "root"), "TUTOR_PLUGINS_ROOT": str(own)}
-    for arguments in (
-        ["plugins", "enable", *names],
-        # Only from here on, plugins have the order of their names.
-        ["config", "save", *(f"--set={name}={value}" for name, value in config.items())],
-    ):
-        done = subprocess.run(
-            [tutor, *arguments],
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if done.returncode:
-            raise TutorError(f"tutor {' '.join(arguments)}: {done.stdout}")
+    env = {"TUTOR_ROOT": str(directory / "root"), "TUTOR_PLUGINS_ROOT": str(own)}
+    _run(tutor, "plugins", "enable", *names, env=env)
+    # Only from here on, plugins have the order of their names.
+    _run(tutor, "config", "save", *(f"--set={name}={value}" for name, value in config.items()), env=env)
     return directory / "root/env"
 
 
-def evaluate(service, module, env):
+def evaluate(service: str, module: str, env: Path) -> dict[str, Any]:
     """
     Evaluate rendered settings, in a process of their own.
 
     Args:
-        service (str): ``lms`` or ``credentials``.
-        module (str): ``production`` or ``development``.
-        env (Path): what Tutor rendered.
+        service: ``lms`` or ``credentials``.
+        module: ``production`` or ``development``.
+        env: what Tutor rendered.
 
     Returns:
-        dict: see ``evaluate_lms()`` and ``evaluate_credentials()``.
-
-    Raises:
-        TutorError: the settings cannot be evaluated.
+        What ``evaluate_lms()`` or ``evaluate_credentials()`` returns.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "testbed.pages.tutor", service, module, str(env)],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise TutorError(f"{service}, {module}: {done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    output = _run(sys.executable, "-m", "testbed.pages.tutor", service, module, env, env={})
+    return json.loads(output.splitlines()[-1])
 
 
-def evaluate_lms(module, env):
+def evaluate_lms(module: str, env: Path) -> dict[str, Any]:
     """
     Evaluate rendered settings of the LMS, on the slice's production settings and the rendered YAML file.
 
-    Args:
-        module (str): ``production`` or ``development``.
-        env (Path): what Tutor rendered.
-
     Returns:
-        dict: ``settings`` is those whose name begins with ``EVENT_BUS_``; the other keys are what the libraries make of
-            them: ``checks`` has the ids of the system checks' messages, ``connection`` where the producer connects and
-            how long it waits (None without a producer), ``poll_timeout`` how many seconds a consumer waits for an
-            event, ``stream`` the name of the events' stream.
+        ``settings`` is those whose name begins with ``EVENT_BUS_``; the other keys are what the libraries make of
+        them: ``checks`` has the ids of the system checks' messages, ``connection`` where the producer connects and
+        how long it waits (None without a producer), ``poll_timeout`` how many seconds a consumer waits for an
+        event, ``stream`` the name of the events' stream.
     """
     rendered = env / "apps/openedx"
     text = (rendered / "config/lms.env.yml").read_text(encoding="utf-8")
@@ -225,12 +132,11 @@ def evaluate_lms(module, env):
         production = importlib.import_module("lms.envs.production")
     _add_platform(production, yaml.safe_load(text))
     with mock.patch("os.makedirs"):  # in the root directory
-        values = runpy.run_path(str(rendered / f"settings/lms/{module}.py"))
+        values = _start_events(runpy.run_path(str(rendered / f"settings/lms/{module}.py")))
 
-    values = _start_events(values)
     for name in ("openedx.core.djangoapps.programs.checks", "openedx.core.lib.event_bus_checks"):
         importlib.import_module(name)
-    from django.core.checks import run_checks
+    # They read the settings.
     from edx_event_bus_redis.internal import config, consumer
     from openedx_events.event_bus import get_producer
 
@@ -244,7 +150,7 @@ def evaluate_lms(module, env):
     }
 
 
-def _add_platform(production, config):
+def _add_platform(production: Any, config: dict[str, Any]) -> None:
     """Add to the slice's settings what the platform's have, and any of Tutor's rendered files asks for."""
     defaults = {
         "CSRF_TRUSTED_ORIGINS": [],
@@ -273,29 +179,17 @@ def _add_platform(production, config):
         sys.modules[name] = mock.MagicMock()
 
 
-def _start_events(values):
+def _start_events(values: dict[str, Any]) -> dict[str, Any]:
     """Start openedx-events as a service with these settings does, which it refuses if they are malformed."""
-    import django
-    from django.conf import settings
-
     values = {name: value for name, value in values.items() if name.startswith("EVENT_BUS_")}
     settings.configure(INSTALLED_APPS=["openedx_events"], **values)
     django.setup()
     return values
 
 
-def evaluate_credentials(module, env):
-    """
-    Evaluate rendered settings of Credentials, on a stand-in of its own, with all of its events enabled.
-
-    Args:
-        module (str): ``production`` or ``development``.
-        env (Path): what Tutor rendered.
-
-    Returns:
-        dict: ``settings`` is those whose name begins with ``EVENT_BUS_``.
-    """
-    base = ModuleType("base")
+def evaluate_credentials(module: str, env: Path) -> dict[str, Any]:
+    """Evaluate rendered settings of Credentials, on a stand-in of its own, with all of its events enabled."""
+    base: Any = ModuleType("base")
     base.CORS_ORIGIN_WHITELIST = []
     base.JWT_AUTH = {}
     base.EVENT_BUS_PRODUCER_CONFIG = credentials_producer_config()
@@ -306,29 +200,18 @@ def evaluate_credentials(module, env):
     return {"settings": _start_events(values)}
 
 
-def credentials_producer_config():
-    """
-    Make what the settings of Credentials have, on a site that has enabled its events, and one more.
-
-    Returns:
-        dict: an ``EVENT_BUS_PRODUCER_CONFIG``.
-    """
+def credentials_producer_config() -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the ``EVENT_BUS_PRODUCER_CONFIG`` of a Credentials that has enabled its events, and one more."""
     own = {"event_key_field": "program_certificate.program.uuid", "enabled": True}
+    badges = {"learning-badges-lifecycle": {"event_key_field": "badge.uuid", "enabled": True}}
     return {
-        "org.openedx.learning.program.certificate.awarded.v1": {TOPIC: dict(own)},
-        "org.openedx.learning.program.certificate.revoked.v1": {TOPIC: dict(own)},
-        "org.openedx.learning.badge.awarded.v1": {
-            "learning-badges-lifecycle": {"event_key_field": "badge.uuid", "enabled": True},
-        },
+        AWARDED: {TOPIC: dict(own)},
+        REVOKED: {TOPIC: dict(own)},
+        "org.openedx.learning.badge.awarded.v1": badges,
     }
 
 
-def main(argv):
-    """Evaluate settings, and print the result as one line of JSON."""
-    service, module, env = argv
-    evaluators = {"lms": evaluate_lms, "credentials": evaluate_credentials}
-    print(json.dumps(evaluators[service](module, Path(env))))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    _, service, module, env = sys.argv
+    evaluate_service = {"lms": evaluate_lms, "credentials": evaluate_credentials}[service]
+    print(json.dumps(evaluate_service(module, Path(env))))

@@ -1,5 +1,5 @@
 """
-Tests of what is changed to look for code that no test would miss.
+Tests of the mutants that ``make mutation`` tries.
 """
 
 import ast
@@ -7,7 +7,6 @@ import ast
 import pytest
 
 from testbed.checks import mutation
-from testbed.checks.platform_gates import ROOT, list_files
 
 
 @pytest.mark.parametrize(
@@ -21,8 +20,8 @@ from testbed.checks.platform_gates import ROOT, list_files
         ("x = add(help='Text.', default=a)", ["x = add(help='Text.')"]),
         ("x = rows.filter(name=a)", ["x = rows", "x = rows.filter()"]),
         ("x = f'{a} of {b}'", ["x = ''"]),
-        ("raise error", ["pass   (was: raise error)"]),
-        ("run(a)", ["pass   (was: run(a))"]),
+        ("raise error", ["pass"]),
+        ("run(a)", ["pass"]),
         ("def f(a: int) -> bool:\n    'Docstring.'\n    return a", ["return None"]),
         ("def f(a=0):\n    b = c", ["def f(a=1):", "def f(a=-1):"]),
         ("if a:\n    b = c", ["if not a:"]),
@@ -30,28 +29,21 @@ from testbed.checks.platform_gates import ROOT, list_files
         ("try:\n    b = c\nexcept (d, e):\n    b = c", ["except (e,):", "except (d,):"]),
     ],
 )
-def test_mutants(source, expected):
-    tree = ast.parse(source)
+def test_mutants(source: str, expected: list[str]) -> None:
+    mutants = list(mutation.read_mutants("file.py", source))
 
-    assert [text for _line, text in mutation.mutate(tree)] == expected
-
-    assert ast.unparse(tree) == ast.unparse(ast.parse(source))
+    assert [mutant.text.partition(" -> ")[2] for mutant in mutants] == expected
 
 
-def test_each_mutant_is_python_and_differs():
-    file = "openedx/core/djangoapps/programs/checks.py"
-    same = ast.unparse(ast.parse((ROOT / file).read_text(encoding="utf-8")))
+def test_each_mutant_is_python() -> None:
+    mutants = list(mutation.read_mutants("openedx/core/djangoapps/programs/checks.py"))
 
-    mutants = list(mutation.read_mutants(file))
-
-    assert len(mutants) > 40
-    for _file, line, _text, source in mutants:
-        compile(source, file, "exec")
-        assert source != same
-        assert line > 0
+    assert len({mutant.source for mutant in mutants}) > 40
+    for mutant in mutants:
+        ast.parse(mutant.source)
+        assert mutant.line > 0
 
 
-def test_each_file_has_tests_and_its_own_come_first():
-    for file in list_files():
-        if file.endswith(".py") and "/tests/" not in file and "# The slice" not in (ROOT / file).read_text("utf-8"):
-            assert mutation.find_tests(file)[0].rpartition("/test_")[2] == file.rpartition("/")[2]
+def test_each_file_has_tests_and_its_own_come_first() -> None:
+    for file in mutation.mutated_files():
+        assert mutation.find_tests(file)[0].rpartition("/test_")[2] == file.rpartition("/")[2]
