@@ -4,8 +4,8 @@ Looks for code of the change that no unit test would miss: ``python -m testbed.c
 No library does it: mutmut 3.8 skips decorated functions (all system checks) and constants of modules; cosmic-ray 8.7
 removes no statement or argument, mutates annotations, and starts Django anew for each mutant.
 
-One thing is changed in one file at a time, and the file's tests have to fail. Each mutant is compiled in a process of its
-own, in place of the file. ``FILE`` names one file, ``SAMPLE`` how many mutants are taken at random, ``SEED`` which.
+One thing is changed in one file at a time, and the file's tests have to fail. Each mutant is compiled in a process of
+its own, in place of the file. ``FILE`` names one file, ``SAMPLE`` how many mutants are taken at random, ``SEED`` which.
 """
 
 import ast

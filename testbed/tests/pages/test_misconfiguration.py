@@ -6,17 +6,18 @@ Each row is merged into the LMS's settings as ``lms/envs/production.py`` merges 
 openedx-events does not start.
 """
 
-import copy
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import run_checks
+from django.core.checks import CheckMessage, run_checks
 from django.test import override_settings
 from openedx_events.event_bus import merge_producer_configs
 from openedx_events.exceptions import ProducerConfigurationError
@@ -25,15 +26,16 @@ from testbed import ROOT
 from testbed.run.inputs import AWARDED, REVOKED
 from testbed.site.site import TOPIC
 
-RIGHT = {
+Settings = dict[str, Any]
+
+EVENTS: Settings = {AWARDED: {TOPIC: {"enabled": True}}, REVOKED: {TOPIC: {"enabled": True}}}
+RIGHT: Settings = {
     "EVENT_BUS_PRODUCER": "edx_event_bus_redis.create_producer",
     "EVENT_BUS_REDIS_CONNECTION_URL": "redis://127.0.0.1:1/0?socket_timeout=2&socket_connect_timeout=2",
     "EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": 1,
-    "EVENT_BUS_PRODUCER_CONFIG": {AWARDED: {TOPIC: {"enabled": True}}, REVOKED: {TOPIC: {"enabled": True}}},
+    "EVENT_BUS_PRODUCER_CONFIG": EVENTS,
 }
-KAFKA = {"EVENT_BUS_PRODUCER": "edx_event_bus_kafka.create_producer"}
 MISSING = object()
-KEY = "program_certificate.program.uuid"
 CONSUMER = {"EVENT_BUS_CONSUMER": "edx_event_bus_redis.RedisEventConsumer"}
 NO_PRODUCER, NO_SERVERS, NO_REGISTRY, WRONG_URL, NO_TIMEOUT, POLL, LENGTH, PREFIX, NO_SECRET = (
     [f"event_bus.W{number:03}"] for number in (1, 3, 4, 5, 6, 7, 8, 9, 10)
@@ -41,29 +43,29 @@ NO_PRODUCER, NO_SERVERS, NO_REGISTRY, WRONG_URL, NO_TIMEOUT, POLL, LENGTH, PREFI
 ALONE, OTHER_TOPIC, OTHER_KEY = (["programs.W001"], ["programs.W002"], ["programs.W003"])
 
 
-def producer(value):
-    """Make a row: another producer."""
+def producer(value: Any) -> Settings:
     return {"EVENT_BUS_PRODUCER": value}
 
 
-def kafka(**changes):
-    """Make a row: Kafka, with some settings changed."""
+def kafka(**changes: Any) -> Settings:
     right = {"BOOTSTRAP_SERVERS": "kafka:9092", "SCHEMA_REGISTRY_URL": "http://registry:8081", **changes}
-    return {**KAFKA, **{f"EVENT_BUS_KAFKA_{name}": value for name, value in right.items()}}
+    kafka_settings = {f"EVENT_BUS_KAFKA_{name}": value for name, value in right.items()}
+    return producer("edx_event_bus_kafka.create_producer") | kafka_settings
 
 
-def awarded(topics):
-    """Make a row: other topics of the first event."""
-    return {"EVENT_BUS_PRODUCER_CONFIG": RIGHT["EVENT_BUS_PRODUCER_CONFIG"] | {AWARDED: topics}}
+def awarded(topics: Any) -> Settings:
+    return {"EVENT_BUS_PRODUCER_CONFIG": EVENTS | {AWARDED: topics}}
 
 
-def url(value, **changes):
-    """Make a row: another address of Redis."""
+def keyed(topic: Any, key: str = "program_certificate.program.uuid") -> Settings:
+    return awarded({topic: {"enabled": True, "event_key_field": key}})
+
+
+def url(value: Any, **changes: Any) -> Settings:
     return {"EVENT_BUS_REDIS_CONNECTION_URL": value, **changes}
 
 
-def poll(value, **changes):
-    """Make a row: another poll time-out of the consumers of Redis."""
+def poll(value: Any, **changes: Any) -> Settings:
     return {"EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": value, **changes}
 
 
@@ -86,7 +88,7 @@ RIGHT_ROWS = {
     "prefix null": {"EVENT_BUS_TOPIC_PREFIX": None},
     "none": {"EVENT_BUS_PRODUCER_CONFIG": MISSING},
     "none, no producer": {"EVENT_BUS_PRODUCER_CONFIG": MISSING, **producer(MISSING)},
-    "Redis, another key": awarded({TOPIC: {"enabled": True, "event_key_field": "program_certificate.uuid"}}),
+    "Redis, another key": keyed(TOPIC, "program_certificate.uuid"),
     "Redis, a second topic": awarded({TOPIC: {"enabled": True}, "other": {"enabled": True, "event_key_field": "x"}}),
     "Kafka": kafka(),
     "Kafka, two servers": kafka(BOOTSTRAP_SERVERS="kafka-1:9092,kafka-2:9092"),
@@ -122,14 +124,8 @@ WRONG_ROWS = {
     "Kafka, a key without its secret": (kafka(API_KEY="k"), NO_SECRET),
     "Kafka, a secret without its key": (kafka(API_SECRET="s"), NO_SECRET),
     "Kafka, a registry's key without its secret": (kafka(SCHEMA_REGISTRY_API_KEY="k"), NO_SECRET),
-    "Kafka, another key": (
-        kafka() | awarded({TOPIC: {"enabled": True, "event_key_field": "program_certificate.uuid"}}),
-        OTHER_KEY,
-    ),
-    "Kafka, no such key": (
-        kafka() | awarded({TOPIC: {"enabled": True, "event_key_field": "program_certificate.nope"}}),
-        OTHER_KEY,
-    ),
+    "Kafka, another key": (kafka() | keyed(TOPIC, "program_certificate.uuid"), OTHER_KEY),
+    "Kafka, no such key": (kafka() | keyed(TOPIC, "program_certificate.nope"), OTHER_KEY),
     "no address of Redis": (url(MISSING), WRONG_URL),
     "address null": (url(None), WRONG_URL),
     "address that is a number": (url(6379), WRONG_URL),
@@ -160,18 +156,18 @@ WRONG_ROWS = {
     "only awarded": ({"EVENT_BUS_PRODUCER_CONFIG": {AWARDED: {TOPIC: {"enabled": True}}}}, ALONE),
     "only revoked": ({"EVENT_BUS_PRODUCER_CONFIG": {REVOKED: {TOPIC: {"enabled": True}}}}, ALONE),
     "enabled: null": (awarded({TOPIC: {"enabled": None}}), ALONE),
-    "topic without enabled": (awarded({TOPIC: {"event_key_field": KEY}}), ALONE),
+    "topic without enabled": (awarded({TOPIC: {"event_key_field": "program_certificate.program.uuid"}}), ALONE),
     "topic without anything": (awarded({TOPIC: {}}), ALONE),
-    "another topic": (awarded({"other": {"enabled": True, "event_key_field": KEY}}), OTHER_TOPIC),
-    "topic that is a number": (awarded({3: {"enabled": True, "event_key_field": KEY}}), OTHER_TOPIC),
-    "topic that is null": (awarded({None: {"enabled": True, "event_key_field": KEY}}), OTHER_TOPIC),
+    "another topic": (keyed("other"), OTHER_TOPIC),
+    "topic that is a number": (keyed(3), OTHER_TOPIC),
+    "topic that is null": (keyed(None), OTHER_TOPIC),
 }
 # Name: changed settings, what the error of openedx-events contains.
 REFUSED_ROWS = {
     "another topic, no key": (awarded({"other": {"enabled": True}}), "missing 'event_key_field'"),
     "event misspelt": (
-        {"EVENT_BUS_PRODUCER_CONFIG": {f"{AWARDED}x": {TOPIC: {"enabled": True}}}},
-        f"No OpenEdxPublicSignal of type: '{AWARDED}x'",
+        {"EVENT_BUS_PRODUCER_CONFIG": {f"{AWARDED}x": {}}},
+        f"OpenEdxPublicSignal of type: '{AWARDED}x'",
     ),
     "event that is a number": ({"EVENT_BUS_PRODUCER_CONFIG": {3: {}}}, "No OpenEdxPublicSignal of type: '3'"),
     "enabled: a text": (awarded({TOPIC: {"enabled": "true"}}), "Expected type: <class 'bool'> for 'enabled'"),
@@ -183,117 +179,91 @@ REFUSED_ROWS = {
     "topic: a number": (awarded({TOPIC: 3}), "'int' object has no attribute 'get'"),
     "topic: a list": (awarded({TOPIC: [True]}), "'list' object has no attribute 'get'"),
 }
-ROWS = {**{name: (changes, []) for name, changes in RIGHT_ROWS.items()}, **WRONG_ROWS, **REFUSED_ROWS}
-# On real processes: a few, and those whose settings the libraries read while they are imported.
+ROWS: dict[str, tuple[Settings, list[str] | str]] = {name: (changes, []) for name, changes in RIGHT_ROWS.items()}
+ROWS |= WRONG_ROWS
+ROWS |= REFUSED_ROWS
+# On real processes: one row of each kind, and the one whose setting the library reads while it is imported.
 REAL = {
-    "right": [],
     "Kafka": [],
-    "starts with a dot": NO_PRODUCER,
-    "no time-outs": NO_TIMEOUT,
-    "only awarded": ALONE,
-    "topic that is a number": OTHER_TOPIC,
     "length of the stream 10k": NO_PRODUCER + LENGTH,
     "another topic, no key": "missing 'event_key_field'",
-    "event: null": "'NoneType' object has no attribute 'items'",
-    "topic: null": "'NoneType' object has no attribute 'get'",
 }
 
 
-def merged(changes):
-    """Return the settings of a row, as production makes them."""
-    made = {**copy.deepcopy(RIGHT), **changes}
-    config = made["EVENT_BUS_PRODUCER_CONFIG"]
-    config = merge_producer_configs(settings.EVENT_BUS_PRODUCER_CONFIG, {} if config is MISSING else config)
-    made = {name: value for name, value in made.items() if value is not MISSING}
-    return {**made, "EVENT_BUS_PRODUCER_CONFIG": config}
-
-
-def list_ids(output):
-    """Return the ids of the warnings in what the command printed."""
-    return [word.strip("()") for word in output.split() if word.startswith(("(event_bus.W", "(programs.W"))]
-
-
-def run_check(file, **env):
-    """Run the check of the pages with a YAML file of settings."""
-    env = {**os.environ, **env, "LMS_CFG": str(file)}
-    env.pop("DJANGO_SETTINGS_MODULE", None)
-    arguments = ["check", "--deploy", "--tag", "event_bus", "--fail-level", "WARNING"]
-    command = [sys.executable, "manage.py", "lms", "--settings", "production", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-
-
-def write_settings(folder, changes):
-    """Write a row as the YAML file of an LMS. Return its path."""
+def run_lms(folder: Path, changes: Settings, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the settings of a row in the YAML file of an LMS."""
     config = {
         "SECRET_KEY": "x" * 50,
         "JWT_AUTH": {"JWT_SECRET_KEY": "y" * 50, "JWT_ISSUER": "issuer", "JWT_AUDIENCE": "audience"},
         "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-        **{name: value for name, value in {**RIGHT, **changes}.items() if value is not MISSING},
+        **{name: value for name, value in (RIGHT | changes).items() if value is not MISSING},
     }
     file = folder / "lms.yml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return file
+    env = {**os.environ, "LMS_CFG": str(file)}
+    env.pop("DJANGO_SETTINGS_MODULE", None)
+    return subprocess.run([sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+def start(changes: Settings) -> list[CheckMessage]:
+    """Start openedx-events with the settings of a row, and run the checks."""
+    made = {name: value for name, value in (RIGHT | changes).items() if value is not MISSING}
+    config = made.get("EVENT_BUS_PRODUCER_CONFIG", {})
+    made["EVENT_BUS_PRODUCER_CONFIG"] = merge_producer_configs(settings.EVENT_BUS_PRODUCER_CONFIG, config)
+    with override_settings(**made):
+        apps.get_app_config("openedx_events").ready()
+        return run_checks(tags=["event_bus"], include_deployment_checks=True)
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_misconfiguration(row):
+def test_misconfiguration(row: str) -> None:
     changes, expected = ROWS[row]
-    openedx_events = apps.get_app_config("openedx_events")
     if isinstance(expected, str):
         with pytest.raises((ProducerConfigurationError, AttributeError), match=re.escape(expected)):
-            with override_settings(**merged(changes)):
-                openedx_events.ready()
-        return
-    with override_settings(**merged(changes)):
-        openedx_events.ready()
-        messages = run_checks(tags=["event_bus"], include_deployment_checks=True)
-    assert [message.id for message in messages] == expected
-    assert all(message.hint for message in messages)
+            start(changes)
+    else:
+        messages = start(changes)
+        assert [message.id for message in messages] == expected
+        assert all(message.hint for message in messages)
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("row", REAL)
-def test_real_check(row, tmp_path):
+def test_real_check(row: str, tmp_path: Path) -> None:
     expected = REAL[row]
+    options = ("--deploy", "--tag", "event_bus", "--fail-level", "WARNING")
 
-    run = run_check(write_settings(tmp_path, ROWS[row][0]))
+    done = run_lms(tmp_path, ROWS[row][0], "manage.py", "lms", "--settings", "production", "check", *options)
 
+    assert done.returncode == bool(expected), done.stderr
     if isinstance(expected, str):
-        assert run.returncode == 1
-        assert expected in run.stderr.splitlines()[-1]
-        return
-    assert run.returncode == bool(expected), run.stderr
-    assert "Traceback" not in run.stderr
-    assert list_ids(run.stderr) == expected
+        assert expected in done.stderr.splitlines()[-1]
+    else:
+        assert "Traceback" not in done.stderr
+        assert re.findall(r"\((event_bus\.W\d+|programs\.W\d+)\)", done.stderr) == expected
 
 
-@pytest.mark.e2e
 @pytest.mark.parametrize("error", ["SystemExit('bye')", "KeyboardInterrupt", "ImportError", "RuntimeError('no')"])
-def test_library_that_raises_when_it_is_imported(error, tmp_path):
+def test_library_that_raises_when_it_is_imported(error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "edx_event_bus_redis.py").write_text(f"raise {error}\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "edx_event_bus_redis", raising=False)
 
-    run = run_check(write_settings(tmp_path, {}), PYTHONPATH=str(tmp_path))
+    [message] = start({})
 
-    assert run.returncode == 1
-    assert "Traceback" not in run.stderr
-    assert list_ids(run.stderr) == NO_PRODUCER
-    assert error.partition("(")[0] in run.stderr
+    assert [message.id] == NO_PRODUCER
+    assert error.partition("(")[0] in message.msg
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("library", ["redis", "kafka"])
-def test_other_commands_import_no_library_of_the_event_bus(library, tmp_path):
+def test_other_commands_import_no_library_of_the_event_bus(tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv[1:] = ['lms', '--settings', 'production', 'check']; import runpy\n"
         "try: runpy.run_path('manage.py', run_name='__main__')\n"
         "finally: print(*(name for name in sys.modules if name.startswith(('edx_event_bus', 'confluent_kafka'))))"
     )
-    file = write_settings(tmp_path, kafka() if library == "kafka" else {})
-    env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
 
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env={**env, "LMS_CFG": str(file)}, capture_output=True, text=True
-    )
+    done = run_lms(tmp_path, kafka(), "-c", code)
 
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines()[1:] == [""]
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1:] == [""]
