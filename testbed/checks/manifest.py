@@ -1,10 +1,20 @@
 """
-Reads which files are the change, for the checks.
+Lists the files of the repository and those of the change, for the checks and their tests.
 """
 
+import subprocess
 import tomllib
 
 from testbed import ROOT
+
+PLATFORM_FOLDERS = ("cms/", "common/", "lms/", "openedx/", "xmodule/")
+
+
+def tracked() -> list[str]:
+    """List the files of the repository, also those not committed yet."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    paths = subprocess.check_output(listing, cwd=ROOT, text=True).splitlines()
+    return [path for path in paths if (ROOT / path).exists()]
 
 
 def read_manifest() -> tuple[list[str], list[str]]:

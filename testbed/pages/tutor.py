@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,6 +59,7 @@ def _run(*command: str | Path, env: dict[str, str]) -> str:
     return done.stdout.strip()
 
 
+@cache
 def install(line: str) -> Path:
     """Install the release of a line, unless an earlier run has, and return its program."""
     release, credentials = RELEASES[line]
