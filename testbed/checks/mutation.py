@@ -142,8 +142,8 @@ def start_tests(mutant: Mutant) -> int:
     if pid := os.fork():
         return pid
     signal.alarm(TIMEOUT)  # ends the process
-    for stream in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)
     original: Any = SourceFileLoader.get_code
 
     def get_code(loader: SourceFileLoader, name: str) -> Any:

@@ -38,12 +38,6 @@ OTHER_TOPIC = {"event_key_field": "certificate.course.course_key", "enabled": Tr
 OTHER_CONFIG = {OTHER: {"learning-certificate-lifecycle": OTHER_TOPIC}}
 OTHER_IN_PYTHON = f"EVENT_BUS_PRODUCER_CONFIG.update({OTHER_CONFIG})"
 OTHER_IN_YAML = yaml.safe_dump({"EVENT_BUS_PRODUCER_CONFIG": OTHER_CONFIG})
-# What the page has said before.
-OLD_URL = "redis://redis:6379/0?socket_timeout=2&socket_connect_timeout=2"
-OLD_ADVICE = {
-    "EVENT_BUS_PRODUCER_CONFIG": {event_type: {TOPIC: {"enabled": True}} for event_type in sorted(BOTH)},
-    "EVENT_BUS_REDIS_CONNECTION_URL": OLD_URL,
-}
 WITH_EVENT_BUS = ("21", "22")  # the lines that have settings of the event bus of their own
 REDIS = {"host": "redis", "port": 6379, "db": 0, "username": None, "password": None}
 OTHER_REDIS: dict[str, Any] = {"REDIS_HOST": "redis.example.com", "REDIS_PORT": 6380}
@@ -120,36 +114,28 @@ def test_the_hourly_run_on_kubernetes(site: Site) -> None:
     assert job["volumes"] == [volume for volume in lms["volumes"] if "uwsgi" not in volume["name"]]
 
 
-def test_the_plugin_alone(site: Site, module: str) -> None:
-    """Both events, an address with time-outs, and a consumer that waits no longer than they allow."""
-    lms = evaluate("lms", module, site(OURS))
-
-    assert enabled(lms["settings"]) == BOTH
-    assert lms["settings"]["EVENT_BUS_PRODUCER"] == "edx_event_bus_redis.create_producer"
-    assert lms["connection"] == {**REDIS, "socket_timeout": 2, "socket_connect_timeout": 2}
-    assert lms["poll_timeout"] < lms["connection"]["socket_timeout"]
-    assert lms["checks"] == []
-
-
 @pytest.mark.parametrize(
     ("other", "config"),
     [
+        ([], {}),
         # Tutor takes plugins in the order of their names.
-        (plugin("another", openedx_lms_common_settings=OTHER_IN_PYTHON), {}),
-        (plugin("yet-another", openedx_lms_common_settings=OTHER_IN_PYTHON), {"REDIS_PASSWORD": "secret"}),
-        (plugin("another", lms_env=OTHER_IN_YAML), {"REDIS_USERNAME": "lms", "REDIS_PASSWORD": "s", **OTHER_REDIS}),
-        (plugin("yet-another", lms_env=OTHER_IN_YAML), OTHER_REDIS),
+        ([plugin("another", openedx_lms_common_settings=OTHER_IN_PYTHON)], {}),
+        ([plugin("yet-another", openedx_lms_common_settings=OTHER_IN_PYTHON)], {"REDIS_PASSWORD": "secret"}),
+        ([plugin("another", lms_env=OTHER_IN_YAML)], {"REDIS_USERNAME": "lms", "REDIS_PASSWORD": "s", **OTHER_REDIS}),
+        ([plugin("yet-another", lms_env=OTHER_IN_YAML)], OTHER_REDIS),
     ],
-    ids=["python, before", "python, after, password", "yaml, before, user and password", "yaml, after, host"],
+    ids=["alone", "python, before", "python, after, password", "yaml, before, user and password", "yaml, after, host"],
 )
-def test_beside_another_plugin(site: Site, module: str, other: str, config: dict[str, Any]) -> None:
-    """Both plugins' events are enabled, whatever Redis the site has."""
-    lms = evaluate("lms", module, site("credentials", OURS, other, **config))
+def test_the_plugin(site: Site, module: str, other: list[str], config: dict[str, Any]) -> None:
+    """All plugins' events are enabled, whatever Redis the site has. No consumer waits longer than its time-outs."""
+    lms = evaluate("lms", module, site("credentials", OURS, *other, **config))
 
-    assert enabled(lms["settings"]) == {*BOTH, OTHER}
-    assert lms["settings"]["EVENT_BUS_PRODUCER_CONFIG"][OTHER] == OTHER_CONFIG[OTHER]
+    assert enabled(lms["settings"]) == (BOTH | {OTHER} if other else BOTH)
+    assert not other or lms["settings"]["EVENT_BUS_PRODUCER_CONFIG"][OTHER] == OTHER_CONFIG[OTHER]
+    assert lms["settings"]["EVENT_BUS_PRODUCER"] == "edx_event_bus_redis.create_producer"
     given = {name.removeprefix("REDIS_").lower(): value for name, value in config.items()}
     assert lms["connection"] == {**REDIS, **given, "socket_timeout": 2, "socket_connect_timeout": 2}
+    assert lms["poll_timeout"] < lms["connection"]["socket_timeout"]
     assert lms["checks"] == []
 
 
@@ -162,29 +148,6 @@ def test_credentials(site: Site, module: str) -> None:
     for event_type in BOTH:
         before[event_type][TOPIC]["enabled"] = False
     assert after == {"EVENT_BUS_PRODUCER_CONFIG": before}
-
-
-def test_what_the_page_said_before(site: Site, line: str, module: str) -> None:
-    """In the patch ``lms-env``, the address is overridden, or no producer takes it: why the plugin uses Python."""
-    lms = evaluate("lms", module, site(plugin("old", lms_env=yaml.safe_dump(OLD_ADVICE))))
-
-    assert enabled(lms["settings"]) == BOTH
-    url = lms["settings"]["EVENT_BUS_REDIS_CONNECTION_URL"]
-    if line in WITH_EVENT_BUS:
-        assert url == "redis://@redis:6379/"
-        assert lms["checks"] == ["event_bus.W006"]
-    else:
-        assert url == OLD_URL
-        assert lms["connection"] is None
-        assert lms["checks"] == ["event_bus.W001"]
-
-
-def test_what_the_page_said_before_beside_another_plugin(site: Site, module: str) -> None:
-    """The same key twice in one YAML file: one plugin's events are off, and nothing says so."""
-    old = plugin("old", lms_env=yaml.safe_dump(OLD_ADVICE))
-
-    lms = evaluate("lms", module, site(old, plugin("yet-another", lms_env=OTHER_IN_YAML)))
-    assert enabled(lms["settings"]) == {OTHER}
 
 
 def test_what_the_page_says_of_tutor(site: Site, line: str, module: str) -> None:
