@@ -8,27 +8,12 @@ it has in memory, and takes every schema for compatible with every other: the re
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from typing import Any
 
 from testbed.standins.serving import end_on_signals
 
-
-class Registry(ThreadingHTTPServer):
-    """The server; a schema's id is its place."""
-
-    request_queue_size = 128
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.schemas = []
-        self.lock = threading.Lock()
-
-    def register(self, schema):
-        """Return the id of a schema, a new one if it is new."""
-        with self.lock:
-            if schema not in self.schemas:
-                self.schemas.append(schema)
-            return self.schemas.index(schema) + 1
+LOCK = threading.Lock()
+SCHEMAS: list[str] = []  # a schema's id is its place
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -38,24 +23,23 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # as in testbed.standins.serving
     wbufsize = -1  # head and body at once
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         """``/subjects/<subject>/versions``: register a schema."""
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        match urlsplit(self.path).path.split("/"):
-            case ["", "subjects", _subject, "versions"]:
-                self._answer(200, {"id": self.server.register(request["schema"])})
-            case _:
-                self._answer(404, {"error_code": 404, "message": "HTTP 404 Not Found"})
+        schema = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["schema"]
+        with LOCK:
+            if schema not in SCHEMAS:
+                SCHEMAS.append(schema)
+        self._answer(200, {"id": SCHEMAS.index(schema) + 1})
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         """``/schemas/ids/<id>``: look a schema up."""
-        match urlsplit(self.path).path.split("/"):
-            case ["", "schemas", "ids", number] if number in map(str, range(1, len(self.server.schemas) + 1)):
-                self._answer(200, {"schema": self.server.schemas[int(number) - 1]})
-            case _:
-                self._answer(404, {"error_code": 40403, "message": "Schema not found"})
+        number = self.path.partition("?")[0].removeprefix("/schemas/ids/")
+        if number in map(str, range(1, len(SCHEMAS) + 1)):
+            self._answer(200, {"schema": SCHEMAS[int(number) - 1]})
+        else:
+            self._answer(404, {"error_code": 40403, "message": "Schema not found"})
 
-    def _answer(self, status, body):
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
@@ -64,10 +48,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-def main():
+def main() -> None:
     """Serve until a signal comes."""
     end_on_signals()
-    registry = Registry()
+    registry = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(json.dumps({"url": f"http://127.0.0.1:{registry.server_port}"}), flush=True)
     registry.serve_forever()
 

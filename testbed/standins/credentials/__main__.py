@@ -11,20 +11,18 @@ The database is created if it is not there, and kept: a stand-in that is started
 import os
 
 import django
-from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
-from django.db import Error, connection
+from django.db import connection
 
 from testbed.standins import serving
 from testbed.standins.credentials.control.faults import FAULTS, FaultGate
 
 
-def main():
+def main() -> None:
     """Read the options, create the tables and serve."""
     serving.end_on_signals()
-    parser = serving.OptionParser("CREDENTIALS", prog="python -m testbed.standins.credentials", description=__doc__)
+    parser = serving.option_parser(__doc__)
     parser.add_argument("--database", required=True, metavar="FILE", help="SQLite file")
     parser.add_argument("--consume", metavar="GROUP", help="do not serve: take certificates from events, as this group")
     options = parser.parse_args()
@@ -34,16 +32,16 @@ def main():
         CREDENTIALS_STANDIN_PROGRAMS=options.programs,
     )
     django.setup()
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer; the file remembers it
-        call_command("migrate", run_syncdb=True, verbosity=0)
-        superuser = {"is_staff": True, "is_superuser": True}
-        get_user_model().objects.get_or_create(username=settings.SERVICE_USERNAME, defaults=superuser)
-    except Error as error:
-        parser.error(f"cannot use the database {options.database}: {error}")
+    from testbed.standins.credentials import settings  # it needs the environment, and the models the settings
+    from testbed.standins.credentials.models import User
+
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer; the file remembers it
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    superuser = {"is_staff": True, "is_superuser": True}
+    User.objects.get_or_create(username=settings.SERVICE_USERNAME, defaults=superuser)
     if options.consume:
-        from testbed.standins.credentials.consumer import consume  # its models need the settings
+        from testbed.standins.credentials.consumer import consume
 
         consume(options.consume)
         return

@@ -7,24 +7,22 @@ settings enable that: here they must not.
 """
 
 import json
+from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.core.management import call_command
 from django.db import transaction
+from openedx_events.data import EventsMetadata
+from openedx_events.learning.data import ProgramCertificateData
 
+from testbed.standins.credentials import settings
 from testbed.standins.credentials.api import store
 from testbed.standins.credentials.events import SIGNALS
 from testbed.standins.credentials.models import Credential, LastEvent, User
 
 
-def consume(group):
-    """
-    Consume the topic from its start, or from where the group has come, until the process ends or the bus goes away.
-
-    Args:
-        group (str): the consumer group.
-    """
+def consume(group: str) -> None:
+    """Consume as a group, from the topic's start or where it has come, until the process ends or the bus goes away."""
     for event in SIGNALS.values():
         event.connect(_take)
     extra = {"consumer_name": group, "check_backlog": True}
@@ -32,7 +30,9 @@ def consume(group):
 
 
 @transaction.atomic
-def _take(metadata, program_certificate, from_event_bus, **kwargs):
+def _take(
+    metadata: EventsMetadata, program_certificate: ProgramCertificateData, from_event_bus: bool, **kwargs: Any
+) -> None:
     if not from_event_bus:
         return
     learner, program_uuid = program_certificate.user, UUID(program_certificate.program.uuid)

@@ -2,23 +2,18 @@
 
 from uuid import UUID
 
-from django.conf import settings
 from django.utils.text import slugify
 from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
 
-from testbed.standins.credentials.models import User
+from testbed.standins.credentials import settings
+from testbed.standins.credentials.models import Credential, User
 
 SIGNALS = {"awarded": PROGRAM_CERTIFICATE_AWARDED, "revoked": PROGRAM_CERTIFICATE_REVOKED}
 
 
-def announce(credential):
-    """
-    Send the event about a program certificate as it stands, with the time by this service's own clock.
-
-    Args:
-        credential (Credential): the certificate.
-    """
+def announce(credential: Credential) -> None:
+    """Send the event about a program certificate as it stands, with the time by this service's own clock."""
     user = User.objects.get(username=credential.username)
     program = settings.PROGRAMS[UUID(credential.key)]
     SIGNALS[credential.status].send_event(

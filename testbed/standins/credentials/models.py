@@ -1,5 +1,6 @@
 """What the local stand-in of Credentials stores."""
 
+from typing import ClassVar
 from uuid import uuid4
 
 from django.contrib.auth.models import AbstractUser
@@ -15,6 +16,7 @@ class User(AbstractUser):
 class CourseCertificate(models.Model):
     """The certificate configuration of a course run; those of programs are the programs file."""
 
+    objects: ClassVar[models.Manager["CourseCertificate"]]
     course_id = models.CharField(max_length=255)
     certificate_type = models.CharField(max_length=255)
     certificate_available_date = models.DateTimeField(null=True)
@@ -30,6 +32,8 @@ class Credential(models.Model):
 
     It names the learner instead of pointing at a user: a user is demanded once, when it is created.
     """
+
+    objects: ClassVar[models.Manager["Credential"]]
 
     PROGRAM = "program"
     COURSE_RUN = "course-run"
@@ -49,14 +53,15 @@ class Credential(models.Model):
         unique_together = ("username", "type", "key")
 
     @property
-    def path(self):
-        """str: where the certificate is shown."""
+    def path(self) -> str:
+        """Where the certificate is shown."""
         return f"/credentials/{self.uuid.hex}/"
 
 
 class LastEvent(models.Model):
     """The time of the event that a learner's program certificate was last taken from, where events are consumed."""
 
+    objects: ClassVar[models.Manager["LastEvent"]]
     lms_user_id = models.IntegerField()
     program_uuid = models.UUIDField()
     time = models.DateTimeField()

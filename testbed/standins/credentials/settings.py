@@ -18,10 +18,9 @@ INSTALLED_APPS = [
     "testbed.standins.credentials",
 ]
 MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]  # APPEND_SLASH: 301, also for a POST
-USE_TZ = True
 TIME_ZONE = "UTC"
 LOGGING = serving.LOGGING
-OPENEDX_TELEMETRY = []
+OPENEDX_TELEMETRY: list[str] = []
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # tests store many thousand certificates at once
 
 DATABASES = {
@@ -38,16 +37,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}  # all tables straight from the models
 AUTH_USER_MODEL = "credentials.User"
 
-JWT_AUTH = serving.jwt_auth("CREDENTIALS")
-EDX_DRF_EXTENSIONS = {  # whether somebody is a superuser is not taken from the token
-    "JWT_PAYLOAD_USER_ATTRIBUTE_MAPPING": {
-        "administrator": "is_staff",
-        "email": "email",
-        "user_id": "lms_user_id",
-    },
-}
+JWT = serving.jwt_settings("CREDENTIALS")
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["edx_rest_framework_extensions.auth.jwt.authentication.JwtAuthentication"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
 }
@@ -58,7 +49,7 @@ SERVICE_USERNAME = "credentials_service_user"
 SITE_DOMAIN = "credentials.example.com"
 
 # Whatever the file lists has an active certificate configuration here, and its course runs are in the catalog.
-PROGRAMS, _, _course_runs = serving.read_programs(os.environ["CREDENTIALS_STANDIN_PROGRAMS"])
+PROGRAMS, _course_runs = serving.read_programs(os.environ["CREDENTIALS_STANDIN_PROGRAMS"])
 COURSE_RUNS = {
     *_course_runs,
     *(run["key"] for program in PROGRAMS.values() for course in program["courses"] for run in course["course_runs"]),

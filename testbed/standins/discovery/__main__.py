@@ -12,11 +12,10 @@ from django.core.wsgi import get_wsgi_application
 from testbed.standins import serving
 
 
-def main():
+def main() -> None:
     """Read the options and serve."""
     serving.end_on_signals()
-    parser = serving.OptionParser("DISCOVERY", prog="python -m testbed.standins.discovery", description=__doc__)
-    options = parser.parse_args()
+    options = serving.option_parser(__doc__).parse_args()
     os.environ.update(  # not setdefault: the caller's DJANGO_SETTINGS_MODULE is the LMS's
         DJANGO_SETTINGS_MODULE="testbed.standins.discovery.settings",
         DISCOVERY_STANDIN_PROGRAMS=options.programs,

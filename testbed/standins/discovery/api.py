@@ -2,82 +2,49 @@
 
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.urls import path
-from edx_rest_framework_extensions.auth.jwt.authentication import JwtAuthentication
-from rest_framework.exceptions import AuthenticationFailed, NotFound
-from rest_framework.pagination import PageNumberPagination
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-
-class TokenAuthentication(JwtAuthentication):
-    """JWT authentication that stores no users: there is no database here."""
-
-    def authenticate_credentials(self, payload):
-        if not payload.get("preferred_username"):
-            raise AuthenticationFailed("JWT must include a preferred_username or username claim!")
-        return User(username=payload["preferred_username"])
+from testbed.standins.discovery import settings
+from testbed.standins.tokens import Claims, TokenAuthentication
 
 
-class Pagination(PageNumberPagination):
-    """Pages of 20, or as large as the caller asks for."""
+class AnyUser(TokenAuthentication):
+    """It stores no users: there is no database here."""
 
-    page_size = 20
-    page_size_query_param = "page_size"
+    jwt = settings.JWT
+
+    def user(self, claims: Claims) -> User:
+        return User(username=claims["preferred_username"])
 
 
 class DiscoveryView(APIView):
     """For whoever has a token."""
 
-    authentication_classes = [TokenAuthentication]
+    authentication_classes = [AnyUser]
     permission_classes = [IsAuthenticated]
 
 
-class ListView(DiscoveryView):
-    """A list, filtered by ``status`` (which may be repeated), in pages."""
+class ProgramsView(DiscoveryView):
+    """``programs/?uuids_only=1``, filtered by ``status``, which may be repeated; pages of programs are not there."""
 
-    def items(self):
-        """Return everything there is."""
-        raise NotImplementedError
-
-    def selected(self, request):
-        """Return what the query asks for."""
+    def get(self, request: Request) -> Response:
+        if request.query_params.get("uuids_only") != "1":
+            raise ValidationError({"uuids_only": "It has to be 1."})
         statuses = request.query_params.getlist("status")
-        return [item for item in self.items() if not statuses or item["status"] in statuses]
-
-    def get(self, request):
-        """Answer with one page."""
-        paginator = Pagination()
-        return paginator.get_paginated_response(paginator.paginate_queryset(self.selected(request), request))
-
-
-class ProgramsView(ListView):
-    """``programs/``; with ``uuids_only=1`` the whole list of UUIDs, without pages."""
-
-    def items(self):
-        return settings.PROGRAMS.values()
-
-    def get(self, request):
-        if request.query_params.get("uuids_only", "0") in ("", "0"):
-            return super().get(request)
-        return Response([program["uuid"] for program in self.selected(request)])
-
-
-class PathwaysView(ListView):
-    """``pathways/``; one without a status is a published one."""
-
-    def items(self):
-        return [{"status": "published", **pathway} for pathway in settings.PATHWAYS]
+        programs = settings.PROGRAMS.values()
+        return Response([item["uuid"] for item in programs if not statuses or item["status"] in statuses])
 
 
 class ProgramView(DiscoveryView):
     """``programs/<uuid>/``."""
 
-    def get(self, request, uuid):
-        """Answer with the program as the file has it."""
+    def get(self, request: Request, uuid: str) -> Response:
         try:
             return Response(settings.PROGRAMS[UUID(uuid)])
         except (ValueError, KeyError) as error:
@@ -87,5 +54,4 @@ class ProgramView(DiscoveryView):
 urlpatterns = [
     path("api/v1/programs/", ProgramsView.as_view()),
     path("api/v1/programs/<str:uuid>/", ProgramView.as_view()),
-    path("api/v1/pathways/", PathwaysView.as_view()),
 ]

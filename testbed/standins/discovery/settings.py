@@ -10,12 +10,8 @@ ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 ROOT_URLCONF = "testbed.standins.discovery.api"
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "rest_framework"]
 MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
-USE_TZ = True
-TIME_ZONE = "UTC"
 LOGGING = serving.LOGGING
-OPENEDX_TELEMETRY = []
-
-JWT_AUTH = serving.jwt_auth("DISCOVERY")
 REST_FRAMEWORK = {"DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"]}
 
-PROGRAMS, PATHWAYS, _ = serving.read_programs(os.environ["DISCOVERY_STANDIN_PROGRAMS"])
+JWT = serving.jwt_settings("DISCOVERY")
+PROGRAMS, _ = serving.read_programs(os.environ["DISCOVERY_STANDIN_PROGRAMS"])

@@ -1,79 +1,70 @@
-"""Test tooling: drives the local stand-in of Credentials (its faults, and what it has stored) through HTTP."""
+"""Drives the local stand-in of Credentials (its faults, and what it has stored) through HTTP, for sites and tests."""
+
+from collections.abc import Iterable
+from typing import Any
 
 import requests
 
 
 class CredentialsControl:
-    """
-    The control endpoints of a running stand-in.
+    """The control endpoints of a running stand-in, at the URL that it printed."""
 
-    Args:
-        url (str): as the stand-in printed it
-    """
-
-    def __init__(self, url):
+    def __init__(self, url: str) -> None:
         self.url = f"{url.rstrip('/')}/_standin/"
 
-    def fault(self, kind, **options):
+    def fault(self, kind: str, **options: Any) -> int:
         """
         Append a fault; it is applied to the next ``times`` matching requests (None: until cleared).
 
         Args:
-            kind (str): one of ``testbed.standins.credentials.control.faults.KINDS``
+            kind: one of ``testbed.standins.credentials.control.faults.KINDS``
             options: ``times``, ``method``, ``path`` (such as ``credentials/``) and ``type``; for ``status``, and for
-                ``status_after``, which carries the request out before it answers so, also ``status`` (one of
-                ``FAULT_STATUSES`` in ``api.py``), ``headers`` (such as a redirect's ``Location``) and
-                ``body``; for ``delay`` also ``seconds``
+                ``status_after``, which carries the request out before it answers so, also ``status``, ``headers``
+                (such as a redirect's ``Location``) and ``body``; for ``delay`` also ``seconds``
 
         Returns:
-            int: its id
+            Its id.
         """
         return self._call("POST", "faults/", {"kind": kind, **options})["id"]
 
-    def clear(self):
+    def clear(self) -> None:
         """Forget all faults and release what they hold."""
         self._call("DELETE", "faults/")
 
-    def held(self):
+    def held(self) -> int:
         """Return how many requests are held at this moment."""
         return self._call("GET", "faults/")["held"]
 
-    def applied(self, fault_id=None):
+    def applied(self, fault_id: int | None = None) -> int:
         """Return how often a fault was applied; without an id, how often all together that were not cleared."""
         faults = self._call("GET", "faults/")["faults"]
         return sum(fault["applied"] for fault in faults if fault_id in (None, fault["id"]))
 
-    def credentials(self):
+    def credentials(self) -> list[dict[str, Any]]:
         """Return all stored certificates, with the history of each."""
         return self._call("GET", "credentials/")
 
-    def requests(self):
+    def requests(self) -> list[dict[str, Any]]:
         """Return the API requests so far: method, path, type, status (None: no answer) and fault of each."""
         return self._call("GET", "requests/")
 
-    def store(self, records):
-        """
-        Store program certificates directly.
-
-        Args:
-            records (iterable[dict]): username, program_uuid, status and modified (ISO 8601) of each, and optionally
-                created, which is modified otherwise
-        """
+    def store(self, records: Iterable[dict[str, str]]) -> None:
+        """Store program certificates: their username, program_uuid, status, modified (ISO 8601), perhaps created."""
         self._call("POST", "credentials/", list(records))
 
-    def change_status(self, usernames, status):
+    def change_status(self, usernames: Iterable[str], status: str) -> None:
         """Change the status of all program certificates of some learners, and nothing else: ``modified`` stays."""
         self._call("PATCH", "credentials/", {"usernames": list(usernames), "status": status})
 
-    def delete(self, usernames):
+    def delete(self, usernames: Iterable[str]) -> None:
         """Delete all program certificates of some learners for good."""
         self._call("DELETE", "credentials/", {"usernames": list(usernames)})
 
-    def set_clock(self, offset):
+    def set_clock(self, offset: float) -> None:
         """Have certificates stamped by a clock that is so many seconds ahead or, below 0, behind."""
         self._call("PUT", "clock/", {"offset": offset})
 
-    def _call(self, method, path, body=None):
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
         response = requests.request(method, self.url + path, json=body, timeout=30)
         if not response.ok:
             raise ValueError(f"{method} {path}: {response.status_code} {response.text}")

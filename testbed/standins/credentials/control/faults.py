@@ -1,23 +1,45 @@
 """
-The fault switches of the local stand-in of Credentials.
+The fault switches of the local stand-in of Credentials: those of its answers, and a clock that may be wrong.
 
 They sit in front of the whole application (WSGI), as half of them are about the connection and not about the answer.
 """
 
+import contextlib
 import io
 import itertools
 import json
 import logging
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import parse_qs
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from django.utils import timezone
 
 LOGGER = logging.getLogger(__name__)
 
 API = "/api/v2/"
 CONTROL = "/_standin/"
 KINDS = ("status", "status_after", "close", "lose_response", "delay", "hold", "hold_before", "drop_query")
+# A WSGI status line, headers and body.
+Answer = tuple[str, list[tuple[str, str]], bytes]
+
+
+class Clock:
+    """Tells the time that certificates are stamped with; tokens are checked against the right one."""
+
+    offset = timedelta()
+
+    def now(self) -> datetime:
+        """Return the time as this clock has it."""
+        return timezone.now() + self.offset
+
+
+CLOCK = Clock()
 
 
 @dataclass
@@ -29,21 +51,30 @@ class Fault:
     method: str | None = None
     path: str | None = None
     type: str | None = None
-    status: int | None = None
-    headers: dict = field(default_factory=dict)
-    body: object = None
-    seconds: float = 0
-    id: int = 0
-    applied: int = 0
-    held: int = 0
-    released: threading.Event = field(default_factory=threading.Event)
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: Any = None
+    seconds: float | None = None
+    id: int = field(init=False)
+    applied: int = field(init=False, default=0)
+    held: int = field(init=False, default=0)
+    released: threading.Event = field(init=False, default_factory=threading.Event)
 
-    def matches(self, **request):
+    def __post_init__(self) -> None:
+        # A fault that never does what it is asked for would make a test pass for nothing.
+        if self.kind not in KINDS or self.times == 0:
+            raise ValueError(f"not a fault: kind {self.kind}, times {self.times}")
+        if self.kind.startswith("status"):
+            HTTPStatus(self.status)
+        if (self.kind == "delay") == (self.seconds is None):
+            raise ValueError("a delay, and nothing else, takes seconds")
+
+    def matches(self, **request: str | None) -> bool:
         """Say whether this fault is for such a request."""
         return self.times != self.applied and all(getattr(self, name) in (None, request[name]) for name in request)
 
-    def answer(self):
-        """Return the answer of a ``status`` or ``status_after`` fault as a WSGI status line, headers and body."""
+    def answer(self) -> Answer:
+        """Return the answer of a ``status`` or ``status_after`` fault."""
         phrase = HTTPStatus(self.status).phrase
         body = self.body
         if body is None:
@@ -57,27 +88,28 @@ class Fault:
 class Faults:
     """The faults asked for, in that order, and the API requests that came; for many threads."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
-        self._faults = []
-        self._requests = []
+        self._faults: list[Fault] = []
+        self._requests: list[dict[str, Any]] = []
 
-    def add(self, **options):
+    def add(self, **options: Any) -> int:
         """Append a fault and return its id."""
-        fault = Fault(id=next(self._ids), **options)
+        fault = Fault(**options)
+        fault.id = next(self._ids)
         with self._lock:
             self._faults.append(fault)
         return fault.id
 
-    def clear(self):
+    def clear(self) -> None:
         """Forget all faults, and let go of the requests that they hold or delay."""
         with self._lock:
             for fault in self._faults:
                 fault.released.set()
             self._faults.clear()
 
-    def take(self, **request):
+    def take(self, **request: str | None) -> Fault | None:
         """Return the first fault for this request, counted as applied, or None."""
         with self._lock:
             fault = next((fault for fault in self._faults if fault.matches(**request)), None)
@@ -85,25 +117,24 @@ class Faults:
                 fault.applied += 1
             return fault
 
-    def hold(self, fault):
+    def hold(self, fault: Fault) -> None:
         """Wait until the fault is cleared."""
         with self._lock:
             fault.held += 1
         fault.released.wait()
 
-    def record(self, **request):
+    def record(self, **request: Any) -> None:
         """Keep what came and what was answered."""
         with self._lock:
             self._requests.append(request)
 
-    def report(self):
-        """Return what is asked for, how often each was applied, and how many requests are held at this moment."""
-        names = ("id", "kind", "times", "method", "path", "type", "applied", "held")
+    def report(self) -> dict[str, Any]:
+        """Return how often each fault was applied, and how many requests are held at this moment."""
         with self._lock:
-            faults = [{name: getattr(fault, name) for name in names} for fault in self._faults]
-        return {"faults": faults, "held": sum(fault["held"] for fault in faults)}
+            faults = [{"id": fault.id, "applied": fault.applied} for fault in self._faults]
+            return {"faults": faults, "held": sum(fault.held for fault in self._faults)}
 
-    def requests(self):
+    def requests(self) -> list[dict[str, Any]]:
         """Return the API requests so far, in the order in which they were done with."""
         with self._lock:
             return list(self._requests)
@@ -115,11 +146,11 @@ FAULTS = Faults()
 class FaultGate:
     """A WSGI application that does to a request what the first matching fault says, and otherwise nothing."""
 
-    def __init__(self, application, faults):
+    def __init__(self, application: WSGIApplication, faults: Faults) -> None:
         self.application = application
         self.faults = faults
 
-    def __call__(self, environ, start_response):
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"].startswith(CONTROL):
             return self.application(environ, start_response)
         body = environ["wsgi.input"].read()
@@ -130,20 +161,20 @@ class FaultGate:
             "type": _credential_type(environ, body),
         }
         fault = self.faults.take(**request)
-        answer = self._answer(fault, environ)
+        answer = self._answer(fault, environ) if fault else self._carry_out(environ)
         status = int(answer[0].split()[0]) if answer else None
         self.faults.record(**request, status=status, fault=fault and fault.kind)
         if answer is None:
             LOGGER.info("%s %s closed without an answer", environ["REQUEST_METHOD"], environ["PATH_INFO"])
             environ["testbed.handler"].close_connection = True
             # wsgiref takes this for a caller who has gone: it writes nothing, and the server closes the connection.
-            raise ConnectionAbortedError(f"fault {fault.kind}")
+            raise ConnectionAbortedError("a fault")
         start_response(answer[0], answer[1])
         return [answer[2]]
 
-    def _answer(self, fault, environ):
+    def _answer(self, fault: Fault, environ: WSGIEnvironment) -> Answer | None:
         """Return the answer, or None where there shall be none."""
-        kind = fault.kind if fault else None
+        kind = fault.kind
         if kind == "status":
             return fault.answer()
         if kind == "close":
@@ -161,16 +192,17 @@ class FaultGate:
             self.faults.hold(fault)
         return None if kind == "lose_response" else answer
 
-    def _carry_out(self, environ):
-        head = []
-        result = self.application(environ, lambda status, headers, exc_info=None: head.extend((status, headers)))
-        try:
-            return *head, b"".join(result)
-        finally:
-            result.close()
+    def _carry_out(self, environ: WSGIEnvironment) -> Answer:
+        head: list[Any] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            head.extend((status, headers))
+
+        with contextlib.closing(self.application(environ, start_response)) as result:  # type: ignore[type-var]
+            return head[0], head[1], b"".join(result)
 
 
-def _credential_type(environ, body):
+def _credential_type(environ: WSGIEnvironment, body: bytes) -> str | None:
     """The ``type`` that a GET asks for or a POST brings, None without one."""
     try:
         if environ["REQUEST_METHOD"] == "POST":
