@@ -1,0 +1,197 @@
+"""Tests of what sites and tests tell the stand-in of Credentials beside its API: faults, a clock, what is stored."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+
+from testbed.servers.processes import wait_for
+from testbed.tests.standins.conftest import NUMBERS, OTHER_PROGRAM, PROGRAM, Caller
+
+pytestmark = pytest.mark.e2e
+
+HTML, JSON = "text/html; charset=utf-8", "application/json"
+
+
+# What is stored
+
+
+def test_store(service: Caller) -> None:
+    """It replaces what is there, and creates users."""
+    name = f"stored{next(NUMBERS)}"
+    record = {"username": name, "program_uuid": PROGRAM, "status": "awarded", "modified": "2026-01-02T03:04:05.6Z"}
+    service.control.store([record])
+    service.control.store([record | {"status": "revoked", "modified": "2026-02-02T03:04:05.6Z"}])
+    service.control.store([record | {"program_uuid": OTHER_PROGRAM, "created": "2025-01-02T03:04:05.6Z"}])
+    names = ("status", "created", "modified", "posts", "history")
+    assert [[item[name] for name in names] for item in service.stored(name)] == [
+        ["revoked", *["2026-02-02T03:04:05.600000+00:00"] * 2, 0, []],
+        ["awarded", "2025-01-02T03:04:05.600000+00:00", "2026-01-02T03:04:05.600000+00:00", 0, []],
+    ]
+    assert service.award(name, OTHER_PROGRAM).status_code == 201
+
+
+def test_status_changed_in_bulk_leaves_modified(service: Caller, name: str) -> None:
+    service.award(name)
+    service.award(name, OTHER_PROGRAM)
+    service.award_run(name)
+    before = service.stored(name)
+    service.control.change_status([name], "revoked")
+    assert service.stored(name) == [
+        item | {"status": "revoked"} if item["type"] == "program" else item for item in before
+    ]
+
+
+def test_deleted_certificates_are_gone(service: Caller, name: str) -> None:
+    uuid = service.award(name).json()["uuid"]
+    service.award_run(name)
+    service.control.delete([name])
+    assert [item["type"] for item in service.stored(name)] == ["course-run"]
+    with pytest.raises(ValueError, match=name):  # it has no program certificate any more
+        service.control.delete([name])
+    assert service.award(name).json()["uuid"] != uuid
+
+
+@pytest.mark.parametrize("offset", [-3600, 3600])
+def test_clock(service: Caller, name: str, offset: int) -> None:
+    before = datetime.now(UTC)
+    service.control.set_clock(offset)
+    service.award(name)
+    after = datetime.now(UTC)
+    service.control.set_clock(0)
+    service.award(name, OTHER_PROGRAM)
+    wrong, right = service.stored(name)
+    for moment in (wrong["created"], wrong["modified"]):
+        assert before <= datetime.fromisoformat(moment) - timedelta(seconds=offset) <= after
+    assert after <= datetime.fromisoformat(right["modified"]) <= datetime.now(UTC)
+
+
+RECORD = {"username": "x", "program_uuid": PROGRAM, "status": "awarded", "modified": "2026-01-02T03:04:05Z"}
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "word"),
+    [
+        ("fault", {"kind": "explode"}, "kind"),
+        ("fault", {"kind": "status"}, "HTTPStatus"),
+        ("fault", {"kind": "delay"}, "seconds"),
+        ("fault", {"kind": "close", "times": 0}, "times"),
+        ("fault", {"kind": "close", "tiems": 1}, "tiems"),
+        ("store", {"records": [RECORD | {"modified": "yesterday"}]}, "yesterday"),
+        ("store", {"records": [RECORD | {"status": "lost"}]}, "lost"),
+        ("store", {"records": [RECORD | {"moded": ""}]}, "moded"),
+        ("change_status", {"usernames": ["nobody"], "status": "revoked"}, "nobody"),
+        ("delete", {"usernames": []}, "usernames"),
+        ("set_clock", {"offset": "slow"}, "seconds"),
+    ],
+)
+def test_unusable_request(service: Caller, method: str, arguments: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        getattr(service.control, method)(**arguments)
+    assert (service.control.applied(), service.stored("x")) == (0, [])
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("options", "content_type", "text"),
+    [
+        ({"status": 400}, JSON, '{"detail": "Bad Request"}'),
+        ({"status": 429, "headers": {"Retry-After": "7"}, "body": {"detail": "later"}}, JSON, '{"detail": "later"}'),
+        ({"status": 200}, HTML, "<h1>OK (200)</h1>"),
+        ({"status": 500}, HTML, "<h1>Internal Server Error (500)</h1>"),
+        ({"status": 503, "body": "<p>down</p>"}, HTML, "<p>down</p>"),
+    ],
+)
+def test_status(service: Caller, name: str, options: dict[str, Any], content_type: str, text: str) -> None:
+    fault = service.control.fault("status", times=1, method="POST", path="credentials/", type="program", **options)
+    response = service.award(name)
+    assert (response.status_code, response.text) == (options["status"], text)
+    assert response.headers.items() >= ({"Content-Type": content_type} | options.get("headers", {})).items()
+    assert (service.control.applied(fault), service.stored(name)) == (1, [])
+    assert service.award(name).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("status", "answers"), [(301, [("POST", 301), ("GET", 200)]), (308, [("POST", 308), ("POST", 201)])]
+)
+def test_redirect(service: Caller, name: str, status: int, answers: list[tuple[str, int]]) -> None:
+    for count, location in enumerate(("/api/v2/credentials/", f"{service.url}/api/v2/credentials/"), start=1):
+        service.control.fault("status", status=status, times=1, method="POST", headers={"Location": location})
+        before = len(service.control.requests())
+        assert service.award(name).status_code == answers[-1][1]
+        assert [(request["method"], request["status"]) for request in service.control.requests()[before:]] == answers
+        assert service.histories(name) == ([] if status == 301 else [["awarded"] * count])
+
+
+def test_status_after_the_post_is_carried_out(service: Caller, name: str) -> None:
+    service.control.fault("status_after", status=504, times=1, method="POST")
+    response = service.award(name)
+    assert (response.status_code, response.headers["Content-Type"]) == (504, HTML)
+    assert service.histories(name) == [["awarded"]]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("close", []), ("lose_response", [["awarded"] * 2])])
+def test_no_answer(service: Caller, name: str, kind: str, expected: list[list[str]]) -> None:
+    service.list()  # on the connection that is kept
+    service.control.fault(kind, times=2, method="POST")
+    for _ in range(2):
+        with pytest.raises(requests.ConnectionError):
+            service.award(name)
+    assert (service.control.applied(), service.histories(name)) == (2, expected)
+    assert service.award(name).status_code == 201
+    statuses = [(request["status"], request["fault"]) for request in service.control.requests()[-3:]]
+    assert statuses == [(None, kind), (None, kind), (201, None)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "before"),
+    [("hold", {}, [["awarded"]]), ("hold_before", {}, []), ("delay", {"seconds": 3600}, [])],
+)
+def test_held(service: Caller, name: str, kind: str, options: dict[str, Any], before: list[list[str]]) -> None:
+    control = service.control
+    control.fault(kind, times=1, method="POST", **options)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(service.award, name)
+        wait_for(control.held if kind != "delay" else control.applied, "the request to be held")
+        assert (service.histories(name), answer.done()) == (before, False)
+        assert service.list().status_code == 200  # others are not held up
+        control.clear()
+        assert answer.result().status_code == 201
+    assert (control.held(), service.histories(name)) == (0, [["awarded"]])
+
+
+def test_faults_are_for_what_they_match(service: Caller, name: str) -> None:
+    """In the order in which they were asked for."""
+    runs = service.control.fault("status", status=400, type="course-run", times=None)
+    gets = service.control.fault("status", status=503, method="GET", type="program", times=1)
+    more = service.control.fault("status", status=500, method="GET", type="program", times=1)
+    elsewhere = service.control.fault("status", status=404, path="course_certificates/", times=1)
+    assert service.award(name).status_code == 201
+    assert [service.award_run(name).status_code for _ in range(2)] == [400] * 2
+    kinds = ("course-run", "program", "program", "program")
+    assert [service.list(type=kind).status_code for kind in kinds] == [400, 503, 500, 200]
+    assert service.list().status_code == 200
+    assert service.post("course_certificates/", json={}).status_code == 404
+    assert [service.control.applied(fault) for fault in (runs, gets, more, elsewhere, None)] == [3, 1, 1, 1, 6]
+    service.control.clear()
+    assert (service.control.applied(), service.award_run(name).status_code) == (0, 201)
+
+
+def test_requests_are_listed(service: Caller, name: str) -> None:
+    before = len(service.control.requests())
+    service.award(name)
+    service.award_run(name)
+    service.list(username=name, type="program")
+    service.list(page=99999)
+    service.post("course_certificates/", data="{", headers={"Content-Type": JSON})
+    assert [tuple(request.values()) for request in service.control.requests()[before:]] == [
+        ("POST", "credentials/", "program", 201, None),
+        ("POST", "credentials/", "course-run", 201, None),
+        ("GET", "credentials/", "program", 200, None),
+        ("GET", "credentials/", None, 404, None),
+        ("POST", "course_certificates/", None, 400, None),
+    ]
