@@ -1,1 +1,1 @@
-"""Measures what publishing the events costs: ``make benchmark``."""
+"""Measures what publishing the events costs, for ``make benchmark``: its sites, its rounds, and the report."""

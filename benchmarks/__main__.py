@@ -11,25 +11,29 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import machine, plots, repair, report, sites
+from benchmarks import plots, report, sites
+from benchmarks.measurements import repair
+from benchmarks.rounds import Result
 from testbed.servers.processes import ProcessError, Processes
 
 RESULTS = Path(__file__).parent / "results"
 # Of each part, what it takes beside the sites: in full, and quickly.
-FULL = {
+FULL: dict[str, Any] = {
     "rounds": 7,
     "one-event": {"blocks": 10, "profile": 5},
     "one-task": {"repeats": {1: 15, 10: 5, 100: 3}},
     "fleet": {"processes": (1, 2, 4), "learners": 8, "blocks": 4},
     "repair": {"learners": 300, "workers": (1, 2, 4)},
 }
-QUICK = {
+QUICK: dict[str, Any] = {
     "rounds": 2,
     "one-event": {"blocks": 4, "profile": 1},
     "one-task": {"repeats": {1: 3, 10: 1, 100: 1}},
@@ -38,24 +42,17 @@ QUICK = {
 }
 
 
-def measure(size, directory, processes, step):
-    """
-    Measure all parts.
-
-    Args:
-        size (dict): ``FULL`` or ``QUICK``.
-        directory (Path): where configuration, databases and logs go.
-        processes (Processes): starts what it takes.
-        step (callable): says what is being done, and returns a function to call after each step of it.
-
-    Returns:
-        dict: the result of each of ``report.PARTS``.
-    """
+def measure(
+    size: dict[str, Any],
+    directory: Path,
+    processes: Processes,
+    step: Callable[[str, int], Callable[[], object]],
+) -> Result:
+    """Measure all parts; ``step`` says what is being done, and returns a function to call after each step of it."""
     rounds, results = size["rounds"], {}
     made = sites.start(processes, directory)
     for name in ("one-event", "one-task", "fleet"):
-        advance = step(name, rounds)
-        results[name] = report.PARTS[name].measure(made, rounds=rounds, advance=advance, **size[name])
+        results[name] = report.PARTS[name].measure(made, rounds, step(name, rounds), **size[name])
     for process in list(reversed(processes.running)):
         process.stop()
         processes.forget(process)
@@ -63,38 +60,30 @@ def measure(size, directory, processes, step):
     own = directory / "repair"  # a site finds the logs of its workers in its own directory
     own.mkdir()
     with Processes(own) as running:
-        results["repair"] = repair.measure(running, own, **size["repair"], rounds=rounds, advance=advance)
+        results["repair"] = repair.measure(running, own, rounds, advance, **size["repair"])
     return results
 
 
-def main():
-    """
-    Measure, print and write.
-
-    Returns:
-        int: 0 if it could be measured, whatever the figures; 1 if not, 130 if it was interrupted.
-    """
+def main() -> int:
+    """Measure, print and write; return 1 if it could not be measured, 130 if it was interrupted."""
     quick = os.environ.get("QUICK", "") not in ("", "0")
     size = QUICK if quick else FULL
-    result = {
+    result: Result = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "quick": quick,
         "rounds": size["rounds"],
-        "machine": machine.describe(),
+        "machine": report.describe_machine(),
     }
-    if (load := machine.load()) > 0.5:
+    if (load := os.getloadavg()[0]) > 0.5:
         print(f"The machine is busy (load {load:.1f}): the ranges will be wide.", file=sys.stderr)
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     directory = tempfile.mkdtemp(prefix="benchmark-")
     try:
-        with (
-            Processes(directory) as processes,
-            Progress(*columns, console=Console(stderr=True)) as progress,
-        ):
+        with Processes(directory) as processes, Progress(*columns, console=Console(stderr=True)) as progress:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, processes.interrupt)
 
-            def step(name, total):
+            def step(name: str, total: int) -> Callable[[], object]:
                 bar = progress.add_task(name, total=total)
                 return lambda: progress.advance(bar)
 

@@ -8,35 +8,41 @@ import re
 import statistics
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 from uuid import uuid4
 
 from testbed.site.lms import action, main
 
-ACCEPTED = SimpleNamespace(status_code=201, elapsed=timedelta(milliseconds=15))
+ACCEPTED: Any = SimpleNamespace(status_code=201, elapsed=timedelta(milliseconds=15))
 PROGRAM_UUID = uuid4()
+# Sends an event about a learner.
+Way = Callable[[Any], object]
+WAYS: dict[str, Way] = {}
 
 
 @contextmanager
-def _counting_queries():
-    """Count the SQL queries of this process."""
+def _counting_queries() -> Iterator[list[str]]:
+    """Collect the SQL queries of this process."""
     from django.db import connection
 
-    queries = []
+    queries: list[str] = []
 
-    def count(execute, sql, params, many, context):
+    def collect(execute: Any, sql: str, *args: Any) -> Any:
         queries.append(sql)
-        return execute(sql, params, many, context)
+        return execute(sql, *args)
 
-    with connection.execute_wrapper(count):
+    with connection.execute_wrapper(collect):
         yield queries
 
 
-def _flush():
+def _flush() -> None:
     """Wait until a producer that sends in the background has sent all."""
     from openedx_events.event_bus import get_producer
 
@@ -45,7 +51,7 @@ def _flush():
 
 
 @action
-def fill(prefix, count, course_run):
+def fill(prefix: str, count: int, course_run: str) -> None:
     """Create learners who hold a course certificate, past the signals that would start tasks."""
     from opaque_keys.edx.keys import CourseKey
 
@@ -65,7 +71,7 @@ def fill(prefix, count, course_run):
 # One event
 
 
-def _payload(user):
+def _payload(user: Any) -> Any:
     from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
 
     return ProgramCertificateData(
@@ -81,44 +87,40 @@ def _payload(user):
     )
 
 
-def _ways(learner):
-    """Return the ways to send an event, name -> function of a learner; ``learner`` is for what is built beforehand."""
+def _ways(learner: Any) -> dict[str, Way]:
+    """Return the ways to send an event; of the learner is what is built beforehand."""
     from django.utils.timezone import now
     from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED
 
     from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded
 
-    def send(certificate):
+    def send_event(certificate: Any) -> None:
         PROGRAM_CERTIFICATE_AWARDED.send_event(time=now() - ACCEPTED.elapsed, program_certificate=certificate)
 
-    payload = _payload(learner)
-    ways = {
+    payload, add = _payload(learner), _raw()
+    ways: dict[str, Way] = {
         "emitter": lambda user: emit_program_certificate_awarded(user, PROGRAM_UUID, ACCEPTED),
-        "inline": lambda user: send(_payload(user)),
-        "bare": lambda user: send(payload),
+        "inline": lambda user: send_event(_payload(user)),
+        "bare": lambda user: send_event(payload),
     }
-    if add := _raw():
-        ways["raw"] = lambda user: add()
-    return ways
+    return ways | ({"raw": lambda user: add()} if add else {})
 
 
-def _raw():
+def _raw() -> Callable[[], object] | None:
     """Return what puts the bytes of the stream's last event into another stream; None without such a stream."""
+    import redis
     from django.conf import settings
 
-    if "redis" not in settings.EVENT_BUS_PRODUCER:
+    names = ("PRODUCER", "REDIS_CONNECTION_URL", "TOPIC_PREFIX")
+    producer, url, prefix = (getattr(settings, f"EVENT_BUS_{name}", "") for name in names)
+    key = f"{prefix}-learning-program-certificate-lifecycle"
+    if "redis" not in producer or not (client := redis.Redis.from_url(url)).exists(key):
         return None
-    import redis
-
-    client = redis.Redis.from_url(settings.EVENT_BUS_REDIS_CONNECTION_URL)
-    key = f"{settings.EVENT_BUS_TOPIC_PREFIX}-learning-program-certificate-lifecycle"
-    if not client.exists(key):
-        return None
-    [(_id, fields)] = client.xrevrange(key, count=1)
-    return lambda: client.xadd(f"{key}-raw", fields, maxlen=10_000, approximate=True)
+    entries: Any = client.xrevrange(key, count=1)
+    return lambda: client.xadd(f"{key}-raw", entries[0][1], maxlen=10_000, approximate=True)
 
 
-def _learners(prefix, count):
+def _learners(prefix: str, count: int) -> list[Any]:
     """Read learners, as the tasks do."""
     from common.djangoapps.student.models import User
 
@@ -126,37 +128,32 @@ def _learners(prefix, count):
     return list(users.select_related("profile")[:count])
 
 
-WAYS = {}
-
-
 @action
-def warm_up(prefix):
+def warm_up(prefix: str) -> list[str]:
     """Send one event, so that connections are open and schemas loaded; return the names of the ways to send more."""
     [learner] = _learners(prefix, 1)
     _ways(learner)["emitter"](learner)
     _flush()
     WAYS.update(_ways(learner))
-    for send in WAYS.values():
-        send(learner)
+    for send_one in WAYS.values():
+        send_one(learner)
     _flush()
     return list(WAYS)
 
 
 @action
-def send(ways, prefix, count, pause):
+def send(ways: list[str], prefix: str, count: int, pause: float) -> dict[str, list[float]]:
     """
-    Send events, one of each way in turn.
+    Send events, one of each way in turn; return the microseconds that each event took its caller.
 
     Args:
-        ways (list[str]): of ``WAYS``.
-        prefix (str): of the learners' usernames.
-        count (int): how many of each way.
-        pause (float): seconds before each.
-
-    Returns:
-        dict[str, list[float]]: for each way, the microseconds that each event took its caller.
+        ways: of ``WAYS``.
+        prefix: of the learners' usernames.
+        count: of events of each way.
+        pause: seconds before each event.
     """
-    learners, samples = [_learners(prefix, count) for _ in ways], {way: [] for way in ways}
+    learners = [_learners(prefix, count) for _ in ways]
+    samples: dict[str, list[float]] = {way: [] for way in ways}
     gc.collect()
     for number in range(count):
         for place in range(len(ways)):
@@ -173,7 +170,7 @@ def send(ways, prefix, count, pause):
 
 
 @action
-def count_work(way, prefix, count):
+def count_work(way: str, prefix: str, count: int) -> dict[str, float]:
     """Send events, and return the SQL queries and the allocations of memory of each."""
     import memray
 
@@ -195,12 +192,41 @@ def count_work(way, prefix, count):
     return {"queries": len(queries) / count, "allocations": metadata.total_allocations / count}
 
 
+CLIENT = "Redis client (redis-py, walrus)"
+# What a function belongs to, by its file; what is in none of them belongs to its caller.
+PLACES = {
+    "the emitter (programs/events.py)": r"programs/events\.py",
+    "turning it into Avro (openedx-events, fastavro)": r"openedx_events/event_bus/avro/|fastavro/",
+    "signal, validation, metadata (openedx-events, Django)": r"openedx_events/|django/dispatch/",
+    "log lines (logging)": r"logging/__init__\.py",
+    CLIENT: r"/redis/|walrus/",
+    "back end (edx-event-bus-redis)": r"edx_event_bus_redis/",
+}
+# Calls in which redis-py waits for the server.
+WAITING = re.compile(r"\b(recv|recv_into|sendall|select|poll|can_read)\b")
+
+
+def _shares(session: Any) -> dict[str, float]:
+    """Return the share of each place in the time of a profile."""
+    times: Counter[str] = Counter()
+
+    def walk(frame: Any, place: str) -> None:
+        path = frame.file_path or ""
+        place = next((name for name, pattern in PLACES.items() if re.search(pattern, path)), place)
+        if WAITING.search(frame.function) and place == CLIENT:
+            place = "sending to Redis, and waiting for it"
+        times[place] += max(frame.time - sum(child.time for child in frame.children), 0)
+        for child in frame.children:
+            walk(child, place)
+
+    walk(session.root_frame(), "the rest")
+    return {place: time / times.total() for place, time in times.most_common()}
+
+
 @action
-def profile(way, prefix, seconds):
+def profile(way: str, prefix: str, seconds: float) -> dict[str, Any]:
     """Send events for so long; return how many, and the ``shares`` of places in the time of their caller."""
     from pyinstrument import Profiler
-
-    from benchmarks.places import shares
 
     learners, send_one = _learners(prefix, 1000), WAYS[way]
     profiler = Profiler(interval=0.0001, async_mode="disabled", use_timing_thread=False)
@@ -212,14 +238,14 @@ def profile(way, prefix, seconds):
         events += len(learners)
     session = profiler.stop()
     _flush()
-    return {"events": events, "shares": shares(session)}
+    return {"events": events, "shares": _shares(session)}
 
 
 # Tasks
 
 
 @action
-def time_requests(prefix, program_uuid, count):
+def time_requests(prefix: str, program_uuid: str, count: int) -> float:
     """Award certificates without a task; return the seconds that a request takes, the median."""
     from openedx.core.djangoapps.programs import tasks
 
@@ -233,13 +259,13 @@ def time_requests(prefix, program_uuid, count):
 
 
 @action
-def run_task(username):
+def run_task(username: str) -> dict[str, float]:
     """Run the award task here; return its seconds, those of them that it spent in the emitter, and SQL queries."""
     from openedx.core.djangoapps.programs import tasks
 
     spent, emit = [], tasks.emit_program_certificate_awarded
 
-    def timed(*args):
+    def timed(*args: Any) -> None:
         began = time.perf_counter()
         emit(*args)
         spent.append(time.perf_counter() - began)
@@ -254,7 +280,7 @@ def run_task(username):
 
 
 @action
-def enqueue(usernames, queue):
+def enqueue(usernames: list[str], queue: str) -> None:
     """Have a worker run the award task for each of some learners."""
     from openedx.core.djangoapps.programs.tasks import award_program_certificates
 
@@ -265,21 +291,18 @@ def enqueue(usernames, queue):
 # Repair
 
 
-def _peak():
-    """Return the most memory that this process has had, in MiB. ``ru_maxrss`` would begin with its parent's."""
-    [peak] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    return int(peak) / 1024
-
-
 @action
-def republish(argv):
-    """Run the republish command here; return its seconds, and this process's peak memory."""
+def republish(argv: list[str]) -> dict[str, float]:
+    """Run the republish command here; return its seconds, and the most memory that this process has had, in MiB."""
     from django.core.management import call_command
 
     gc.collect()
     began = time.perf_counter()
     call_command("republish_program_certificate_events", *argv, stdout=io.StringIO())
-    return {"seconds": time.perf_counter() - began, "peak": _peak()}
+    seconds = time.perf_counter() - began
+    # ``ru_maxrss`` would begin with that of this process's parent.
+    [peak] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    return {"seconds": seconds, "peak": int(peak) / 1024}
 
 
 if __name__ == "__main__":

@@ -1,27 +1,28 @@
-"""
-Draws what was measured, as PNG and as SVG.
-"""
+"""Draws what was measured, as PNG and as SVG, for ``make benchmark``."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from matplotlib import rcParams
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks import event, fleet, repair, sites, task
+from benchmarks import sites
+from benchmarks.measurements import event, fleet
+from benchmarks.rounds import Result, Summary, find, summarize
 
 # The same file for the same figures.
 rcParams.update({"svg.hashsalt": "benchmark", "svg.fonttype": "none", "font.size": 9})
 
-COLORS = {sites.OFF: "#9aa5b1", sites.IN_PROCESS: "#5b8db8", sites.REDIS: "#c8553d", sites.KAFKA: "#6a994e"}
-WAY_COLORS = {"emitter": "#c8553d", "inline": "#5b8db8", "bare": "#9aa5b1", "raw": "#3d405b"}
+RED, BLUE, GREY = "#c8553d", "#5b8db8", "#9aa5b1"
+COLORS = {sites.OFF: GREY, sites.IN_PROCESS: BLUE, sites.REDIS: RED, sites.KAFKA: "#6a994e"}
+WAY_COLORS = {"emitter": RED, "inline": BLUE, "bare": GREY, "raw": "#3d405b"}
+WAY_NAMES = event.WAYS | {"bare": "send_event, built before", "raw": "XADD, same bytes"}
 
 
-def draw(result, directory):
-    """
-    Draw a plot of each part.
-
-    Args:
-        result (dict): the results.
-        directory (Path): where the files go.
-    """
+def draw(result: Result, directory: Path) -> None:
+    """Draw a plot of each part into a directory."""
     for name, plot, width in (
         ("one-event", _event, 9),
         ("one-task", _task, 9),
@@ -35,80 +36,83 @@ def draw(result, directory):
             figure.savefig(directory / f"{name}.{suffix}", dpi=110, metadata=metadata)
 
 
-def _bars(axes, groups, series, value, colors):
-    """Draw bars in groups, each with the range of its rounds."""
-    width = 0.8 / len(series)
-    for place, name in enumerate(series):
-        found = [(x, value(group, name)) for x, group in enumerate(groups)]
-        found = [(x, summary) for x, summary in found if summary]
+def _bars(
+    axes: Axes,
+    groups: Sequence[Any],
+    colors: dict[str, str],
+    value: Callable[[Any, str], Summary | None],
+) -> None:
+    """Draw a bar of each colour in each group that has it, with the range of its rounds."""
+    width = 0.8 / len(colors)
+    for place, (name, color) in enumerate(colors.items()):
+        found = [(x, summary) for x, group in enumerate(groups) if (summary := value(group, name))]
+        medians = [summary["median"] for _, summary in found]
         axes.bar(
-            [x + (place - (len(series) - 1) / 2) * width for x, _ in found],
-            [summary["median"] for _, summary in found],
+            [x + (place - (len(colors) - 1) / 2) * width for x, _ in found],
+            medians,
             width,
             yerr=[
-                [summary["median"] - summary["low"] for _, summary in found],
-                [summary["high"] - summary["median"] for _, summary in found],
+                [median - summary["low"] for median, (_, summary) in zip(medians, found, strict=True)],
+                [summary["high"] - median for median, (_, summary) in zip(medians, found, strict=True)],
             ],
             error_kw={"linewidth": 0.8},
-            color=colors[name],
+            color=color,
             label=name,
         )
     axes.set_xticks(range(len(groups)), groups)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _event(figure, result):
+def _legend(figure: Figure, place: Any, names: dict[str, str] | None = None) -> None:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    shown = [names[label] for label in labels] if names else labels
+    figure.legend(handles, shown, loc=place, ncols=len(labels), frameon=False)
+
+
+def _event(figure: Figure, result: Result) -> None:
     left, right = figure.subplots(1, 2, width_ratios=[1, 1])
 
-    def value(bus, way):
-        rows = [row for row in result["rows"] if (row["bus"], row["way"], row["state"]) == (bus, way, event.READ)]
-        return rows[0]["microseconds"] if rows else None
+    def value(bus: str, way: str) -> Summary | None:
+        if way == "raw" and bus != sites.REDIS:
+            return None
+        return find(result, bus=bus, way=way, state=event.READ)["microseconds"]
 
-    _bars(left, event.BUSES, list(event.WAYS), value, WAY_COLORS)
+    _bars(left, event.BUSES, WAY_COLORS, value)
     left.set_ylabel("µs")
     left.set_title("One event, for its caller")
-    names = {**event.WAYS, "bare": "send_event, built before", "raw": "XADD, same bytes"}
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(
-        handles, [names[label] for label in labels], loc="outside lower left", ncols=len(labels), frameon=False
-    )
+    _legend(figure, "outside lower left", WAY_NAMES)
     shares = list(reversed(result["profile"]["shares"].items()))
-    right.barh([name.partition(" (")[0] for name, _ in shares], [100 * share for _, share in shares], color="#c8553d")
+    right.barh([name.partition(" (")[0] for name, _ in shares], [100 * share for _, share in shares], color=RED)
     right.set_xlabel("% of the time")
     right.set_title("Where it goes, on Redis")
     right.spines[["top", "right"]].set_visible(False)
 
 
-def _task(figure, result):
+def _task(figure: Figure, result: Result) -> None:
+    def milliseconds(size: int, mode: str) -> Summary:
+        return summarize(1000 * value for value in find(result, mode=mode, programs=size)["seconds"]["values"])
+
     for axes, size in zip(figure.subplots(1, len(sites.SIZES)), sites.SIZES, strict=True):
-        rows = {mode: task.find(result, mode, size)["seconds"] for mode in sites.MODES}
-        _bars(axes, [""], list(rows), lambda _group, mode, rows=rows: _scaled(rows[mode], 1000), COLORS)
+        _bars(axes, [size], COLORS, milliseconds)
+        axes.set_xticks([0], [""])
         axes.set_title(f"{size} new program{'s' if size > 1 else ''}")
     figure.axes[0].set_ylabel("ms a task")
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    _legend(figure, "outside lower center")
 
 
-def _fleet(figure, result):
+def _fleet(figure: Figure, result: Result) -> None:
     axes = figure.subplots()
     numbers = sorted({row["processes"] for row in result["rows"]})
-
-    def value(number, mode):
-        return fleet.find(result, mode, number)["learners_per_second"]
-
-    _bars(axes, numbers, fleet.MODES, value, COLORS)
+    colors = {mode: COLORS[mode] for mode in fleet.MODES}
+    _bars(axes, numbers, colors, lambda number, mode: find(result, mode=mode, processes=number)["learners_per_second"])
     axes.set_xlabel("processes of the worker")
     axes.set_ylabel("learners a second")
     axes.legend(frameon=False)
 
 
-def _repair(figure, result):
+def _repair(figure: Figure, result: Result) -> None:
     axes = figure.subplots()
     ways = [row["way"] for row in result["rows"]]
-    _bars(axes, ways, ["repair"], lambda way, _name: repair.find(result, way), {"repair": "#c8553d"})
+    _bars(axes, ways, {"repair": RED}, lambda way, _name: find(result, way=way)["learners_per_second"])
     axes.set_xlabel("run by the command, or by so many processes of a worker")
     axes.set_ylabel("learners a second")
-
-
-def _scaled(summary, factor):
-    return {name: summary[name] * factor for name in ("median", "low", "high")}

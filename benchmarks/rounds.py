@@ -1,23 +1,22 @@
 """
-Rounds: each measures everything once, in another order, so that a noisy machine hits all alike.
+Rounds, for all measurements: each measures everything once, in another order, so that a noisy machine hits all alike.
 """
 
 import random
 import statistics
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+Way = TypeVar("Way")
+Result = dict[str, Any]
+# The median, low, high and values of what was measured once a round.
+Summary = dict[str, Any]
+# Title, header and rows of a table.
+Table = tuple[str, list[str], list[list[Any]]]
 
 
-def take_turns(ways, rounds, advance=lambda: None):
-    """
-    Yield each way once a round.
-
-    Args:
-        ways (iterable): what is compared.
-        rounds (int): how many rounds.
-        advance (callable): called after each turn.
-
-    Yields:
-        object: the way whose turn it is.
-    """
+def take_turns(ways: Iterable[Way], rounds: int, advance: Callable[[], object] = lambda: None) -> Iterator[Way]:
+    """Yield each way once a round, and call ``advance`` after each turn."""
     for number in range(rounds):
         order = list(ways)
         # The same in each run, and no way always after the same other one.
@@ -27,46 +26,25 @@ def take_turns(ways, rounds, advance=lambda: None):
             advance()
 
 
-def summarize(values):
-    """
-    Summarize what was measured once a round.
-
-    Args:
-        values (list[float]): a value for each round.
-
-    Returns:
-        dict: their ``median``, the ``low``\\ est and the ``high``\\ est, and the ``values``.
-    """
-    return {"median": statistics.median(values), "low": min(values), "high": max(values), "values": list(values)}
+def summarize(values: Iterable[float]) -> Summary:
+    """Summarize values, one for each round."""
+    values = list(values)
+    return {"median": statistics.median(values), "low": min(values), "high": max(values), "values": values}
 
 
-def compare(values, others):
-    """
-    Compare round by round.
-
-    Args:
-        values (list[float]): a value for each round.
-        others (list[float]): what it is divided by, of the same rounds.
-
-    Returns:
-        dict: the ratios, as ``summarize`` has them.
-    """
-    return summarize([value / other for value, other in zip(values, others, strict=True)])
+def compare(summary: Summary, other: Summary) -> Summary:
+    """Summarize the ratios of two summaries, taken within each round."""
+    return summarize(one / two for one, two in zip(summary["values"], other["values"], strict=True))
 
 
-def target(text, measured, most=None, least=None):
-    """
-    Hold a summary, or a number, against a target.
+def find(result: Result, **values: Any) -> dict[str, Any]:
+    """Return the one row of a result that has these values."""
+    [row] = [row for row in result["rows"] if values.items() <= row.items()]
+    return row
 
-    Args:
-        text (str): what is measured.
-        measured (dict | float): a summary, of which the median counts, or a number.
-        most (float): it is to be at most this.
-        least (float): it is to be at least this.
 
-    Returns:
-        dict: all that, and whether it is ``met``.
-    """
+def target(text: str, measured: Summary | float, most: float | None = None, least: float | None = None) -> Result:
+    """Hold a summary, of which the median counts, or a number against the most or the least that it is to be."""
     value = measured["median"] if isinstance(measured, dict) else measured
-    met = value <= most if least is None else value >= least
+    met = (most is None or value <= most) and (least is None or value >= least)
     return {"text": text, "measured": measured, "most": most, "least": least, "met": met}

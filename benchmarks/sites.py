@@ -1,12 +1,17 @@
 """
-LMSes that share a database, a Credentials service, programs and a broker, and differ in what they do with the events.
+LMSes for the measurements: they share a database, a Credentials service, programs and a broker, and differ in what they
+do with the events.
 """
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from testbed.run.inputs import DATA, read_programs
+from testbed.servers.processes import ProcessError, Processes, wait_for
 from testbed.site.kafka import KafkaSite
 from testbed.site.large import insert
 from testbed.site.site import Site
@@ -24,16 +29,19 @@ SIZES = (1, 10, 100)
 # Seconds that a request of Credentials takes. The stand-in is quicker, and made to wait for the rest.
 LATENCY = 0.013
 
+Sites = dict[str, Any]  # of each of MODES, a MeasuredSite or a MeasuredKafkaSite
+
 
 class Measured:
     """A site whose LMS is measured, and has a configuration of its own in a directory of several."""
 
     shell_module = "benchmarks.lms"
-    name = None
+    name = ""
+    directory: Path
 
     @property
-    def config_file(self):
-        """Path: the YAML file that ``LMS_CFG`` names."""
+    def config_file(self) -> Path:
+        """The YAML file that ``LMS_CFG`` names."""
         return self.directory / f"{self.name}.yml"
 
 
@@ -48,16 +56,16 @@ class MeasuredKafkaSite(Measured, KafkaSite):
 class WithoutChange(MeasuredSite):
     """One whose tasks announce nothing."""
 
-    apps = (*Site.apps, "benchmarks.without_emitter.WithoutEmitterConfig")
+    apps: tuple[str, ...] = (*Site.apps, "benchmarks.apps.WithoutEmitterConfig")
 
 
-def course_run(size):
+def course_run(size: int) -> str:
     """Return the course run whose certificate completes so many programs."""
     return f"course-v1:OpenX+OF{size}+2026"
 
 
-def make_programs():
-    """Return the programs; each has one course of one run."""
+def _make_programs() -> list[dict[str, Any]]:
+    """Make the programs; each has one course of one run."""
     [example, *_] = read_programs(DATA / "programs.json")
     course = example["courses"][0]
     return [
@@ -74,25 +82,15 @@ def make_programs():
     ]
 
 
-def start(processes, directory):
-    """
-    Start all of them.
-
-    Args:
-        processes (Processes): starts them.
-        directory (Path): where their configuration, databases and logs go.
-
-    Returns:
-        dict[str, Site]: the site of each of ``MODES``. Redis's and Kafka's bus have the two events enabled. The first
-            has the seconds that a request of Credentials takes as its ``latency``.
-    """
-    made = {
+def start(processes: Processes, directory: Path) -> Sites:
+    """Start all; the first site has the seconds that a request of Credentials takes as its ``latency``."""
+    made: Sites = {
         OFF: WithoutChange(processes, directory, enabled=False),
         IN_PROCESS: MeasuredSite(processes, directory, enabled=False),
         REDIS: MeasuredSite(processes, directory),
         KAFKA: MeasuredKafkaSite(processes, directory),
     }
-    programs = make_programs()
+    programs = _make_programs()
     first = made[OFF]
     first.start_redis()
     first.start_credentials(programs)
@@ -112,24 +110,44 @@ def start(processes, directory):
             site.start_shell()
     made[KAFKA].create_topic()
     first.do("create_courses", keys=[course_run(size) for size in SIZES])
-    first.latency = _slow_down(first, programs[0])
+    first.latency = _slow_down(first, programs[0]["uuid"])
     return made
 
 
-def _slow_down(site, program):
+def _slow_down(site: Any, program_uuid: str) -> float:
     """Have each request of Credentials take ``LATENCY``; return the seconds that one takes, the median."""
     prefix, count = "slow", 40
     site.do("fill", prefix=prefix, count=count, course_run=course_run(SIZES[0]))
     make_known(site, [f"{prefix}{number}" for number in range(count)])
-    ask = {"prefix": prefix, "program_uuid": program["uuid"], "count": count}
+    ask = {"prefix": prefix, "program_uuid": program_uuid, "count": count}
     quick = site.do("time_requests", **ask)
     site.credentials.fault("delay", seconds=max(LATENCY - quick, 0))
     return site.do("time_requests", **ask)
 
 
-def make_known(site, usernames):
+def make_known(site: Site, usernames: list[str]) -> None:
     """Have Credentials know learners, which otherwise takes each one's look at their record."""
     columns = "username lms_user_id password first_name last_name email is_superuser is_staff is_active date_joined"
     users = ((name, 0, "", "", "", "", 0, 0, 1, "2026-01-01 00:00:00") for name in usernames)
     with closing(sqlite3.connect(site.directory / "credentials.sqlite3")) as database:
         insert(database, "credentials_user", columns, users)
+
+
+def check_awarded(site: Any, prefix: str, expected: int) -> None:
+    """Make sure that Credentials has so many certificates of some learners."""
+    found = sum(credential["username"].startswith(prefix) for credential in site.credentials.credentials())
+    if found != expected:
+        raise ProcessError(f"Credentials has {found} certificates of {expected}")
+
+
+def work_off(site: Site, count: int, enqueue: Callable[[], object]) -> float:
+    """Have a worker do so many tasks, enqueued now; return the seconds from the first one's start to the last's end."""
+    site.tasks_file.unlink(missing_ok=True)
+    enqueue()
+    wait_for(
+        lambda: site.tasks_file.read_text(encoding="utf-8").count('"state": "succeeded"') == count,
+        f"{count} tasks",
+        alive=site.processes.running,
+    )
+    times = [task["at"] for task in site.tasks() if task["state"] in ("started", "succeeded")]
+    return max(times) - min(times)

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: rounds, and that pages show what was measured."""

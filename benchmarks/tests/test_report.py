@@ -1,6 +1,4 @@
-"""
-Tests that the figures that people read are those that were measured.
-"""
+"""Tests that the figures that people read are those that were measured."""
 
 import json
 import random
@@ -9,32 +7,33 @@ import statistics
 
 import pytest
 
-from benchmarks import event, fleet, repair, report, sites
-from benchmarks.rounds import summarize
-from testbed.tests.conftest import ROOT
+from benchmarks import report, sites
+from benchmarks.measurements import event, repair
+from benchmarks.rounds import Result, find, summarize
+from testbed import ROOT
 
 RESULTS = ROOT / "benchmarks/results"
 
 
 @pytest.fixture(scope="module")
-def result():
+def result() -> Result:
     """What was measured last."""
     return json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))
 
 
-def rows_of(text):
+def rows_of(text: str) -> list[list[str]]:
     """Return the rows of all tables in a Markdown text, as lists of cells."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_values_are_shown_with_three_digits():
+def test_values_are_shown_with_three_digits() -> None:
     shown = [report.show(value) for value in (1234567, 1234.5, 123.4, 12.34, 1.234, 0.0, "text", summarize([2.0]))]
     assert shown == ["1,234,567", "1,234", "123", "12.3", "1.23", "0.00", "text", "2.00"]
     assert report.show(summarize([1.0, 2.0, 30.0])) == "2.00 (1.00–30.0)"
 
 
-def test_a_target_that_is_missed_is_marked():
+def test_a_target_that_is_missed_is_marked() -> None:
     targets = [
         {"text": "a", "measured": 2, "most": 1, "least": None, "met": False},
         {"text": "b", "measured": 2, "most": None, "least": 1, "met": True},
@@ -42,13 +41,13 @@ def test_a_target_that_is_missed_is_marked():
     assert rows_of(report.targets_table(targets))[2:] == [["a", "2", "≤ 1", "**missed**"], ["b", "2", "≥ 1", "met"]]
 
 
-def test_the_page_is_made_of_the_figures(result):
+def test_the_page_is_made_of_the_figures(result: Result) -> None:
     """They were neither edited, nor held against other targets."""
     assert result["targets"] == report.judge(result)
     assert (RESULTS / "README.md").read_text(encoding="utf-8") == report.render(result)
 
 
-def test_it_is_a_full_run_and_has_its_plots(result):
+def test_it_is_a_full_run_and_has_its_plots(result: Result) -> None:
     assert not result["quick"]
     assert result["rounds"] >= 5
     for row in result["one-event"]["rows"]:
@@ -59,7 +58,7 @@ def test_it_is_a_full_run_and_has_its_plots(result):
         assert "<svg" in (RESULTS / f"{name}.svg").read_text(encoding="utf-8")
 
 
-def test_the_readme_says_what_was_measured(result):
+def test_the_readme_says_what_was_measured(result: Result) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     one, ten = (
         round(100 * (row["measured"]["median"] - 1))
@@ -75,37 +74,31 @@ def test_the_readme_says_what_was_measured(result):
 PAGE = ROOT / "docs/ten-million-learners.md"
 
 
-def figures(result):
-    """Return what the page takes from the measurement: name -> value."""
-    stream = result["one-event"]["stream"]
-    paused = event.find(result["one-event"], sites.REDIS, "emitter", event.PAUSE)
-    return {
-        "learners a second, one process, Redis": fleet.find(result["fleet"], sites.REDIS, 1)["learners_per_second"],
-        "a request of Credentials, ms": 1000 * result["fleet"]["latency"],
+def test_the_page_begins_with_what_was_measured(result: Result) -> None:
+    one_event, fleet, repaired = result["one-event"], result["fleet"], result["repair"]
+    paused = find(one_event, bus=sites.REDIS, way="emitter", state=event.PAUSE)
+    figures = {
+        "learners a second, one process, Redis": find(fleet, mode=sites.REDIS, processes=1)["learners_per_second"],
+        "a request of Credentials, ms": 1000 * fleet["latency"],
         "the emitter in a task, µs": paused["microseconds"],
-        "memory of an event in a stream, bytes": stream["memory"],
-        "repair, learners a second, the command": repair.find(result["repair"], repair.COMMAND),
-        "repair, learners a second, 2 processes": repair.find(result["repair"], 2),
-        "peak memory of the command, MiB": result["repair"]["peak"],
+        "memory of an event in a stream, bytes": one_event["stream"]["memory"],
+        "repair, learners a second, the command": find(repaired, way=repair.COMMAND)["learners_per_second"],
+        "repair, learners a second, 2 processes": find(repaired, way=2)["learners_per_second"],
+        "peak memory of the command, MiB": repaired["peak"],
     }
-
-
-def test_the_page_begins_with_what_was_measured(result):
     shown = {row[0]: row[1] for row in rows_of(PAGE.read_text(encoding="utf-8"))[2:] if len(row) == 2}
-    expected = {
-        name: report.show(value["median"] if isinstance(value, dict) else value)
-        for name, value in figures(result).items()
+    assert shown == {
+        name: report.show(value["median"] if isinstance(value, dict) else value) for name, value in figures.items()
     }
-    assert shown == expected
 
 
-def test_the_page_reckons_right():
+def test_the_page_reckons_right() -> None:
     """Each line of a block says what a product or quotient comes to, or what a sum does."""
     blocks = re.findall(r"^    (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(blocks) > 12
     for line in blocks:
         left, _, right = line.partition(" = ")
-        number = re.match(r"[\d,.]+", right)[0]
+        [number] = re.findall(r"^[\d,.]+", right)
         value = eval(re.sub(r"[^\d.+*/() -]", "", left.replace("×", "*").replace("÷", "/")))  # pylint: disable=eval-used
         digits = len(number.partition(".")[2])
         shown = float(number.replace(",", ""))
@@ -114,7 +107,7 @@ def test_the_page_reckons_right():
 
 
 @pytest.mark.parametrize(("programs", "share"), [(10, 0.26), (3, 0.41), (200, 0.12)])
-def test_share_of_the_busiest_partition(programs, share):
+def test_share_of_the_busiest_partition(programs: int, share: float) -> None:
     """The key is hashed, so programs fall on partitions as dice do."""
     dice = random.Random(1)
     busiest = statistics.mean(

@@ -1,13 +1,14 @@
-"""
-One event: what sending it costs its caller.
-"""
+"""One event: what sending it costs its caller."""
 
 import statistics
+from collections import Counter
+from collections.abc import Callable
 
-from benchmarks.rounds import compare, summarize, take_turns, target
-from benchmarks.sites import IN_PROCESS, KAFKA, LATENCY, OFF, REDIS, SIZES, course_run
+from benchmarks.rounds import Result, Table, compare, find, summarize, take_turns, target
+from benchmarks.sites import IN_PROCESS, KAFKA, LATENCY, OFF, REDIS, SIZES, Sites, course_run
 from testbed.servers.processes import ProcessError
 from testbed.servers.valkey import connect
+from testbed.site.site import Site
 
 PREFIX = "event"
 BUSES = (IN_PROCESS, REDIS, KAFKA)
@@ -19,50 +20,41 @@ WAYS = {
 }
 # The circumstances of an event, by what has gone before it.
 READ, PAUSE = "", "after a pause"
-# Seconds of a pause, as a task waits for Credentials before each event.
-PAUSES = {PAUSE: LATENCY}
-# Events of one way, before it is another's turn.
+# Seconds of a pause, as a task waits for Credentials before each event; events of one way, before it is another's turn.
+PAUSES = {READ: 0, PAUSE: LATENCY}
 BLOCK = {READ: 25, PAUSE: 5}
 # Events of which queries and allocations are counted.
 COUNTED = 50
 
 
-def measure(sites, rounds, blocks, profile, advance):
+def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, blocks: int, profile: float) -> Result:
     """
-    Measure.
+    Measure what each way on each bus costs, and where the time goes.
 
     Args:
-        sites (dict[str, Site]): as ``benchmarks.sites.start`` returns them.
-        rounds (int): how many rounds.
-        blocks (int): blocks of events for each way and round.
-        profile (float): seconds to look where the time goes.
-        advance (callable): called after each round.
-
-    Returns:
-        dict: what each way on each bus costs, and where the time goes.
+        blocks: of events, for each way and round.
+        profile: seconds to look where the time goes.
     """
     sites[OFF].do("fill", prefix=PREFIX, count=1000, course_run=course_run(SIZES[0]))
-    before = count_received(sites)
-    sent = dict.fromkeys(BUSES, 0)
-    turns = {}
+    before = _count_received(sites)
+    sent: Counter[str] = Counter()
+    turns: dict[tuple[str, str], list[str]] = {}
     for bus in BUSES:
         names = [name for name in sites[bus].do("warm_up", prefix=PREFIX) if name != "raw" or bus == REDIS]
         sent[bus] += 1 + sum(name != "raw" for name in names)
-        turns[bus, READ] = names
-        if bus == REDIS:
-            turns[bus, PAUSE] = names
+        turns |= {(bus, state): names for state in ((READ, PAUSE) if bus == REDIS else (READ,))}
     ways = [(bus, name, state) for (bus, state), names in turns.items() for name in names]
     work = {}
     for bus, name, state in ways:
         work[bus, name, state] = sites[bus].do("count_work", way=name, prefix=PREFIX, count=COUNTED)
         sent[bus] += 2 * COUNTED * (name != "raw")
-    samples = {way: [] for way in ways}
+    samples: dict[tuple[str, str, str], list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
-        found = {way: [] for way in ways}
+        found: dict[tuple[str, str, str], list[float]] = {way: [] for way in ways}
         # Within a round they take turns, too: what else the machine does mostly lasts longer than one.
         for bus, state in take_turns(turns, blocks):
             ask = {"ways": turns[bus, state], "prefix": PREFIX, "count": BLOCK[state]}
-            for name, times in sites[bus].do("send", pause=PAUSES.get(state, 0), **ask).items():
+            for name, times in sites[bus].do("send", pause=PAUSES[state], **ask).items():
                 found[bus, name, state] += times
                 sent[bus] += len(times) * (name != "raw")
         for way in ways:
@@ -70,24 +62,17 @@ def measure(sites, rounds, blocks, profile, advance):
         advance()
     profiled = sites[REDIS].do("profile", way="emitter", prefix=PREFIX, seconds=profile)
     sent[REDIS] += profiled["events"]
-    received = count_received(sites)
-    for bus in received:
-        if received[bus] - before[bus] != sent[bus]:
-            raise ProcessError(f"{bus} received {received[bus] - before[bus]} events of {sent[bus]}")
+    for bus, count in _count_received(sites).items():
+        if count - before[bus] != sent[bus]:
+            raise ProcessError(f"{bus} received {count - before[bus]} events of {sent[bus]}")
     rows = [
-        {
-            "bus": way[0],
-            "way": way[1],
-            "state": way[2],
-            "microseconds": summarize(samples[way]),
-            **work[way],
-        }
-        for way in ways
+        {"bus": bus, "way": name, "state": state, "microseconds": summarize(times), **work[bus, name, state]}
+        for (bus, name, state), times in samples.items()
     ]
-    return {"rows": rows, "profile": profiled, "stream": weigh(sites[REDIS])}
+    return {"rows": rows, "profile": profiled, "stream": _weigh(sites[REDIS])}
 
 
-def weigh(site):
+def _weigh(site: Site) -> dict[str, float]:
     """Return how many bytes an event is, and how many of Redis's memory it takes in a stream."""
     with connect(site.bus_url) as client:
         [(_id, fields)] = client.xrevrange(site.stream_key, count=1)
@@ -95,51 +80,35 @@ def weigh(site):
     return {"bytes": sum(len(name) + len(value) for name, value in fields.items()), "memory": memory}
 
 
-def count_received(sites):
-    """Count what the buses have received."""
+def _count_received(sites: Sites) -> dict[str, int]:
     return {REDIS: sites[REDIS].count_added(), KAFKA: sites[KAFKA].count_published()}
 
 
-def find(result, bus, way, state=READ):
-    """Return the row of a way to send an event."""
-    [row] = [row for row in result["rows"] if (row["bus"], row["way"], row["state"]) == (bus, way, state)]
-    return row
-
-
-def _name(text, state):
+def _name(text: str, state: str) -> str:
     return f"{text}, {state}" if state else text
 
 
-def judge(result):
+def judge(result: Result) -> list[Result]:
     """Hold the result against the targets."""
     targets = []
     for row in result["rows"]:
         if row["way"] == "emitter":
-            inline = find(result, row["bus"], "inline", row["state"])["microseconds"]["values"]
+            inline = find(result, bus=row["bus"], way="inline", state=row["state"])
             name = f"{_name('one event, ' + row['bus'], row['state'])}: emitter / inline"
-            targets.append(target(name, compare(row["microseconds"]["values"], inline), most=1.05))
+            targets.append(target(name, compare(row["microseconds"], inline["microseconds"]), most=1.05))
     queries = max(row["queries"] for row in result["rows"])
     return [*targets, target("one event: SQL queries", queries, most=0)]
 
 
-def tabulate(result):
-    """Return the result as tables: title, header and rows of each."""
+def tabulate(result: Result) -> list[Table]:
+    """Return the result as tables."""
     rows = []
     for row in result["rows"]:
-        values = row["microseconds"]["values"]
-        raw = find(result, REDIS, "raw", PAUSE if row["state"] == PAUSE else READ)
-        inline = find(result, row["bus"], "inline", row["state"])
-        rows.append(
-            [
-                row["bus"],
-                _name(WAYS[row["way"]], row["state"]),
-                row["microseconds"],
-                compare(values, inline["microseconds"]["values"]),
-                compare(values, raw["microseconds"]["values"]),
-                row["queries"],
-                row["allocations"],
-            ]
-        )
+        inline = find(result, bus=row["bus"], way="inline", state=row["state"])
+        raw = find(result, bus=REDIS, way="raw", state=row["state"])
+        name, microseconds = _name(WAYS[row["way"]], row["state"]), row["microseconds"]
+        ratios = [compare(microseconds, other["microseconds"]) for other in (inline, raw)]
+        rows.append([row["bus"], name, microseconds, *ratios, row["queries"], row["allocations"]])
     header = ["bus", "sent by", "µs", "÷ inline", "÷ `XADD`", "SQL queries", "allocations"]
     shares = [[place, f"{share:.0%}"] for place, share in result["profile"]["shares"].items()]
     stream = [["what an event holds", result["stream"]["bytes"]], ["memory in a stream", result["stream"]["memory"]]]

@@ -1,0 +1,79 @@
+"""A fleet: learners a second, through real Celery workers with processes of their own."""
+
+from collections.abc import Callable, Iterator
+
+from benchmarks.rounds import Result, Summary, Table, compare, find, summarize, take_turns, target
+from benchmarks.sites import KAFKA, OFF, REDIS, Sites, check_awarded, course_run, make_known, work_off
+
+MODES = (OFF, REDIS, KAFKA)
+
+
+def measure(
+    sites: Sites, rounds: int, advance: Callable[[], object], *, processes: tuple[int, ...], learners: int, blocks: int
+) -> Result:
+    """
+    Measure learners a second.
+
+    Args:
+        processes: the numbers of processes of the workers.
+        learners: of a block, for each process.
+        blocks: of learners, for each worker and round.
+    """
+    ways = [(mode, number) for mode in MODES for number in processes]
+    names = {(mode, number): f"{sites[mode].name}-{number}" for mode, number in ways}
+    for (mode, number), name in names.items():
+        sites[mode].start_worker(f"worker-{name}", number, [f"--queues=benchmark.{name}"])
+    place = 0
+
+    def run(mode: str, number: int) -> float:
+        """Have a worker award some learners' certificates; return the seconds from its first task to its last."""
+        nonlocal place
+        site, count = sites[mode], learners * number
+        usernames = [f"fleet{n}" for n in range(place, place + count)]
+        place += count
+        queue = f"benchmark.{names[mode, number]}"
+        return work_off(site, count, lambda: site.do("enqueue", usernames=usernames, queue=queue))
+
+    total = (rounds * blocks + 1) * learners * sum(processes) * len(MODES)
+    sites[OFF].do("fill", prefix="fleet", count=total, course_run=course_run(1))
+    make_known(sites[OFF], [f"fleet{number}" for number in range(total)])
+    for mode, number in ways:
+        run(mode, number)
+    speeds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for number in processes:
+            seconds = dict.fromkeys(MODES, 0.0)
+            for mode in take_turns(MODES, blocks):
+                seconds[mode] += run(mode, number)
+            for mode in MODES:
+                speeds[mode, number].append(blocks * learners * number / seconds[mode])
+        advance()
+    check_awarded(sites[OFF], "fleet", total)
+    rows = [
+        {"mode": mode, "processes": number, "learners_per_second": summarize(values)}
+        for (mode, number), values in speeds.items()
+    ]
+    return {"latency": sites[OFF].latency, "rows": rows}
+
+
+def _pairs(result: Result) -> Iterator[tuple[Result, Summary]]:
+    """Yield each row, and the ratios of its speeds to those without the change."""
+    for row in result["rows"]:
+        without = find(result, mode=OFF, processes=row["processes"])
+        yield row, compare(row["learners_per_second"], without["learners_per_second"])
+
+
+def judge(result: Result) -> list[Result]:
+    """Hold the result against the targets."""
+    return [
+        target(f"worker, processes: {row['processes']}, learners a second, {row['mode']} / {OFF}", ratio, least=0.95)
+        for row, ratio in _pairs(result)
+        if row["mode"] != OFF
+    ]
+
+
+def tabulate(result: Result) -> list[Table]:
+    """Return the result as tables."""
+    rows = [[row["processes"], row["mode"], row["learners_per_second"], ratio] for row, ratio in _pairs(result)]
+    header = ["processes", "events", "learners/s", f"÷ {OFF}"]
+    return [("A worker fleet", header, sorted(rows, key=lambda row: row[0]))]

@@ -1,0 +1,75 @@
+"""One task: what publishing adds to awarding a learner's program certificates, through HTTP."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.rounds import Result, Table, compare, find, summarize, take_turns, target
+from benchmarks.sites import MODES, OFF, SIZES, Sites, check_awarded, course_run, make_known
+
+
+def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, repeats: dict[int, int]) -> Result:
+    """Measure the tasks' seconds and SQL queries; ``repeats`` is the learners of a round by the number of programs."""
+    first = sites[OFF]
+    for size in SIZES:
+        count = (rounds + 1) * repeats[size] * len(MODES)
+        first.do("fill", prefix=f"task{size}-", count=count, course_run=course_run(size))
+        make_known(first, [f"task{size}-{number}" for number in range(count)])
+    places = dict.fromkeys(SIZES, 0)
+
+    def run(mode: str, size: int) -> dict[str, Any]:
+        places[size] += 1
+        return sites[mode].do("run_task", username=f"task{size}-{places[size] - 1}")
+
+    for mode in MODES:
+        run(mode, SIZES[0])  # what the first one costs does not count
+    seconds, emitter = defaultdict(list), defaultdict(list)
+    queries: dict[tuple[str, int], set[int]] = defaultdict(set)
+    for _ in range(rounds):
+        for size in SIZES:
+            found: dict[str, list[dict[str, Any]]] = {mode: [] for mode in MODES}
+            for mode in take_turns(MODES, repeats[size]):
+                found[mode].append(run(mode, size))
+            for mode, results in found.items():
+                seconds[mode, size].append(statistics.median(result["seconds"] for result in results))
+                shares = (result["emitter"] / result["seconds"] for result in results)
+                emitter[mode, size].append(statistics.median(shares))
+                queries[mode, size] |= {result["queries"] for result in results}
+        advance()
+    check_awarded(first, "task", sum(places[size] * size for size in SIZES))
+    rows = [
+        {
+            "mode": mode,
+            "programs": size,
+            "seconds": summarize(seconds[mode, size]),
+            "emitter": summarize(emitter[mode, size]),
+            "queries": sorted(queries[mode, size]),
+        }
+        for mode in MODES
+        for size in SIZES
+    ]
+    return {"latency": first.latency, "rows": rows}
+
+
+def judge(result: Result) -> list[Result]:
+    """Hold the result against the targets."""
+    targets, more = [], []
+    for mode in MODES[1:]:
+        for size in SIZES:
+            row, without = (find(result, mode=name, programs=size) for name in (mode, OFF))
+            ratio = compare(row["seconds"], without["seconds"])
+            targets.append(target(f"one task, new programs: {size}, {mode} / {OFF}", ratio, most=1.05))
+            more.append(max(row["queries"]) - min(without["queries"]))
+    return [*targets, target("one task of 1, 10 or 100 programs: SQL queries more", max(more), most=0)]
+
+
+def tabulate(result: Result) -> list[Table]:
+    """Return the result as tables."""
+    rows = []
+    for row in sorted(result["rows"], key=lambda row: row["programs"]):
+        ratio = compare(row["seconds"], find(result, mode=OFF, programs=row["programs"])["seconds"])
+        milliseconds = summarize(1000 * value for value in row["seconds"]["values"])
+        share = summarize(100 * value for value in row["emitter"]["values"])
+        rows.append([row["programs"], row["mode"], milliseconds, ratio, share, ", ".join(map(str, row["queries"]))])
+    return [("One task", ["new programs", "events", "ms", f"÷ {OFF}", "in the emitter, %", "SQL queries"], rows)]
