@@ -20,8 +20,6 @@ PROGRAM = "1b0b5d1c-94b3-4d5e-8a4e-000000000001"
 OTHER_PROGRAM = "1b0b5d1c-94b3-4d5e-8a4e-000000000002"
 RUN, OTHER_RUN, SECOND_RUN, RUN_OUTSIDE = (f"course-v1:edX+Demo+{year}" for year in range(2026, 2030))
 NUMBERS = count(1)
-
-
 PROGRAMS = [
     {
         "uuid": uuid,
@@ -49,10 +47,10 @@ def token(username: str | None, secret: str = SECRET, **claims: Any) -> str:
     return jwt.encode(payload, secret, algorithm="HS256")
 
 
-def start(processes: Processes, service: str, data: Any, *options: Any, **env: str) -> tuple[Process, str]:
-    """Start a stand-in with such a programs file; return its process and its URL."""
+def start(processes: Processes, service: str, programs: Any, *options: Any, **env: str) -> tuple[Process, str]:
+    """Start a stand-in with such programs; return its process and its URL."""
     path = processes.directory / f"{service}.json"
-    path.write_text(json.dumps(data), encoding="utf-8")
+    path.write_text(json.dumps({"programs": programs, "course_runs": [RUN_OUTSIDE]}), encoding="utf-8")
     tokens = {"SECRET_KEY": SECRET, "ISSUER": ISSUER, "AUDIENCE": AUDIENCE}
     env |= {f"{service.upper()}_JWT_{name}": value for name, value in tokens.items()}
     return processes.server(service, "-m", f"testbed.standins.{service}", "--programs", path, *options, env=env)
@@ -60,8 +58,7 @@ def start(processes: Processes, service: str, data: Any, *options: Any, **env: s
 
 def start_credentials(processes: Processes, **env: str) -> tuple[Process, str]:
     """Start a stand-in of Credentials with a database of its own."""
-    data = {"programs": PROGRAMS, "course_runs": [RUN_OUTSIDE]}
-    return start(processes, "credentials", data, "--database", processes.directory / "database", **env)
+    return start(processes, "credentials", PROGRAMS, "--database", processes.directory / "database", **env)
 
 
 class Caller(requests.Session):

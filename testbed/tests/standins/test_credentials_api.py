@@ -30,6 +30,8 @@ pytestmark = pytest.mark.e2e
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 NO_TOKEN, BAD_TOKEN = "Authentication credentials were not provided.", "Invalid token."
 UNHEARD, NOT_OFFERED = "course-v1:edX+Unheard+2026", str(uuid4())
+NOT_ACTIVE = f"No active ProgramCertificate exists for program [{NOT_OFFERED}]"
+NO_RUN = f"CourseCertificate failed to create because the CourseRun {UNHEARD} doesn't exist in the catalog"
 
 
 # Who may do what
@@ -55,11 +57,8 @@ UNHEARD, NOT_OFFERED = "course-v1:edX+Unheard+2026", str(uuid4())
 def test_refused_token(url: str, scheme: str, claims: dict[str, Any], status: int, detail: str | None) -> None:
     headers = {"Authorization": f"{scheme} {token('somebody', **claims)}"} if scheme else {}
     response = requests.get(f"{url}/api/v2/credentials/?username=somebody", headers=headers, timeout=30)
-    assert (response.status_code, response.headers.get("WWW-Authenticate", "")) == (
-        status,
-        'JWT realm="api"' if status == 401 else "",
-    )
-    assert detail in (None, response.json()["detail"])
+    assert (response.status_code, detail or response.json()["detail"]) == (status, response.json()["detail"])
+    assert response.headers.get("WWW-Authenticate") == ('JWT realm="api"' if status == 401 else None)
 
 
 def test_user_follows_the_token(url: str, servers: Processes) -> None:
@@ -153,12 +152,8 @@ def test_course_run_credential(service: Caller, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "fields", "message"),
     [
-        (
-            {"credential": of(NOT_OFFERED)},
-            "credential program_uuid",
-            "No active ProgramCertificate exists for program [",
-        ),
-        ({"credential": of_run(UNHEARD)}, "credential", "CourseCertificate failed to create because the CourseRun "),
+        ({"credential": of(NOT_OFFERED)}, "credential program_uuid", NOT_ACTIVE),
+        ({"credential": of_run(UNHEARD)}, "credential", NO_RUN),
         ({"credential": of("not-a-uuid")}, "credential program_uuid", ""),
         ({"credential": {"type": "program"}}, "credential program_uuid", ""),
         ({"credential": {"program_uuid": PROGRAM}}, "credential type", ""),
@@ -177,7 +172,7 @@ def test_unusable_post(service: Caller, name: str, change: dict[str, Any], field
     for field in fields.split():
         assert list(answer) == [field]
         answer = answer[field]
-    assert (answer if isinstance(answer, str) else answer[0] if isinstance(answer, list) else "").startswith(message)
+    assert message in (answer if isinstance(answer, str) else answer[0])
     assert service.stored(name) == []
 
 
@@ -283,7 +278,6 @@ def test_pages(service: Caller) -> None:
         assert pages[-1]["next"].startswith(f"{service.url}/api/v2/credentials/?")
         pages.append(service.get(pages[-1]["next"]).json())
     assert [(page["count"], len(page["results"])) for page in pages] == [(45, 20), (45, 20), (45, 5)]
-    assert [bool(page["previous"]) for page in pages] == [False, True, True]
     seen = [result for page in pages for result in page["results"]]
     assert sorted(result["username"] for result in seen) == sorted(names)
     assert {result["modified"] for result in seen} == {"2026-01-02T03:04:05Z"}

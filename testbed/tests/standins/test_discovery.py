@@ -19,7 +19,7 @@ ALL = [program["uuid"] for program in PROGRAMS]
 @pytest.fixture(scope="module")
 def url(servers: Processes) -> Iterator[str]:
     """The base URL of the API of a stand-in, which ends while a connection is open."""
-    process, url = start(servers, "discovery", {"programs": PROGRAMS})
+    process, url = start(servers, "discovery", PROGRAMS)
     with requests.Session() as session:
         session.get(url, timeout=30)
         yield f"{url}/api/v1/"
