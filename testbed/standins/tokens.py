@@ -35,9 +35,9 @@ class TokenAuthentication(BaseAuthentication):
                 issuer=self.jwt["ISSUER"],
                 options={"require": ["exp", "iat"]},
             )
-            if int(claims["version"].partition(".")[0]) > 1:
+            if int(claims.get("version", "1").partition(".")[0]) > 1:
                 raise jwt.InvalidTokenError("unsupported version")
-        except (jwt.InvalidTokenError, LookupError, ValueError) as error:
+        except (jwt.InvalidTokenError, ValueError) as error:
             raise AuthenticationFailed("Invalid token.") from error
         if not claims.get("preferred_username"):
             raise AuthenticationFailed("JWT must include a preferred_username or username claim!")

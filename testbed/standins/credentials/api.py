@@ -236,9 +236,7 @@ def _hidden(credentials: QuerySet[Credential]) -> Iterator[int]:
     programs = credentials.filter(type=Credential.PROGRAM)
     dated = CourseCertificate.objects.filter(certificate_available_date__gt=CLOCK.now())
     to_come = set(dated.values_list("course_id", "certificate_type"))
-    held: dict[str, set[tuple[str, str]]] = defaultdict(
-        set
-    )  # username -> course run and mode of each course certificate
+    held: dict[str, set[tuple[str, str]]] = defaultdict(set)  # username -> run and mode of each course certificate
     course_certificates = Credential.objects.filter(
         type=Credential.COURSE_RUN, username__in=programs.values("username")
     )
