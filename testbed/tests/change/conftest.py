@@ -1,0 +1,58 @@
+"""
+What the tests of the change share: the processes of a file's site, what its consumer knows, and how many examples the
+properties take.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import datetime
+
+import pytest
+from hypothesis import settings
+
+from testbed.run.inputs import AWARDED, REVOKED
+from testbed.servers.processes import Processes
+from testbed.site.site import Site
+from testbed.tests.conftest import leftovers
+
+STATUS = {AWARDED: "awarded", REVOKED: "revoked"}
+
+# `make test` takes a few examples, and `make test-change` the full number.
+settings.register_profile("change", max_examples=int(os.environ.get("EXAMPLES", 30)), deadline=None, print_blob=True)
+settings.load_profile("change")
+
+
+def known(events: list[dict]) -> dict[str, str]:
+    """Return what a consumer knows that keeps the event with the latest time: username -> status."""
+    return {
+        event["data"]["program_certificate"]["user"]["pii"]["username"]: STATUS[event["type"]]
+        for event in sorted(events, key=lambda event: datetime.fromisoformat(event["time"]))
+    }
+
+
+class WatchedSite(Site):
+    """A site whose tests run one after the other; each looks at the events that came since the last look."""
+
+    seen = 0
+
+    def new_events(self) -> list[dict]:
+        """Return the new events, once all that were sent have arrived."""
+        self.wait_for_events(self.count_added())
+        new = self.events()[self.seen :]
+        self.seen += len(new)
+        return new
+
+    def end_all(self, *names: str) -> None:
+        """End the processes whose names begin so: those of a test that ended early."""
+        for process in [process for process in self.processes.running if process.name.startswith(names)]:
+            process.kill()
+            self.processes.forget(process)
+
+
+@pytest.fixture(scope="module")
+def shared_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Start processes that end with the tests of a file."""
+    directory = tmp_path_factory.mktemp("site")
+    with Processes(directory) as running:
+        yield running
+    assert not leftovers(directory)
