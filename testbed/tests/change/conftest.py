@@ -11,7 +11,8 @@ import pytest
 from hypothesis import settings
 
 from testbed.run.inputs import AWARDED, REVOKED
-from testbed.servers.processes import Processes
+from testbed.servers.processes import Process, Processes, wait_for
+from testbed.servers.valkey import connect
 from testbed.site.site import Site
 from testbed.tests.conftest import leftovers
 
@@ -34,6 +35,17 @@ class WatchedSite(Site):
     """A site whose tests run one after the other; each looks at the events that came since the last look."""
 
     seen = 0
+
+    def start_consumer(self, name: str = "consumer", **extra: object) -> Process:
+        """Start a consumer, and wait until it cannot miss an event."""
+        consumer = super().start_consumer(name, **extra)
+
+        def has_group() -> bool:
+            with connect(self.bus_url) as client:
+                return client.exists(self.stream_key) and client.xinfo_groups(self.stream_key)
+
+        wait_for(has_group, f"{name} to join its group", alive=[consumer])
+        return consumer
 
     def new_events(self) -> list[dict]:
         """Return the new events, once all that were sent have arrived."""

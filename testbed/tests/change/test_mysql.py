@@ -1,153 +1,120 @@
 """
 Tests on a MySQL-protocol server, as every real site has one: it takes usernames for equal that SQLite tells apart, and
-it closes connections that are idle.
+it closes connections that are idle. ``make test-mysql`` runs them.
 """
 
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
 from testbed import ROOT
-from testbed.run.inputs import AWARDED, REVOKED
 from testbed.servers import mysql
-from testbed.servers.processes import PATIENCE, Processes, wait_for
-from testbed.site.large import PROGRAM
-from testbed.site.site import Site
-from testbed.tests.conftest import leftovers
+from testbed.servers.processes import PATIENCE, Process, Processes, wait_for
+from testbed.site.large import COMMAND, PROGRAM
+from testbed.tests.change.conftest import WatchedSite, known
 
 pytestmark = [pytest.mark.e2e, pytest.mark.mysql]
 
-COMMAND = "republish_program_certificate_events"
-STATUS = {AWARDED: "awarded", REVOKED: "revoked"}
 COURSE_RUNS = [run["key"] for course in PROGRAM["courses"] for run in course["course_runs"]]
 READ = {"method": "GET", "path": "credentials/", "type": "program", "times": 1}
 POST = READ | {"method": "POST"}
-
-# What openedx-events and the bus's producer say of each event.
-NOISE = ("[openedx_events.", "[edx_event_bus_redis.", "general_signal_handler")
-
 LEARNERS = [f"learner{number}" for number in range(5)]
-
+ALL_AWARDED = dict.fromkeys(LEARNERS, "awarded")
 # Seconds after which the server closes an idle connection, and for which the tests leave one idle.
 WAIT_TIMEOUT = 2
 IDLE = 4
 
 
-class MysqlSite(Site):
+class MysqlSite(WatchedSite):
     """A site whose LMS has its database on a MySQL-protocol server."""
 
-    def __init__(self, processes, directory, database):
-        super().__init__(processes, directory)
+    def __init__(self, processes: Processes, database: dict) -> None:
+        super().__init__(processes, processes.directory)
         self.database = database
         self.start_for_commands([PROGRAM], database)
         self.do("create_courses", keys=COURSE_RUNS)
         self.start_consumer()
-        self.learners = {}
-        self.seen = 0
-        self.runs = 0
+        self.learners: list[str] = []
 
-    def create_learners(self, *usernames):
-        """Create learners; ``learners`` has their ids."""
+    def create_learners(self, *usernames: str) -> None:
         for username in usernames:
             email = f"learner{len(self.learners)}@example.com"
-            self.learners[username] = self.do("create_learner", username=username, email=email, name="Name")
+            self.do("create_learner", username=username, email=email, name="Name")
+            self.learners.append(username)
 
-    def store(self, *usernames):
-        """Store a certificate in Credentials under each username; return their uuids."""
-        now = datetime.now(UTC).isoformat()
-        self.credentials.store(
-            {"username": username, "program_uuid": PROGRAM["uuid"], "status": "awarded", "modified": now}
-            for username in usernames
-        )
-        uuids = {stored["username"]: stored["uuid"] for stored in self.credentials.credentials()}
-        return [uuids[username] for username in usernames]
+    def store(self, *usernames: str) -> None:
+        """Store a certificate in Credentials under each username."""
+        certificate = {"program_uuid": PROGRAM["uuid"], "status": "awarded", "modified": datetime.now(UTC).isoformat()}
+        self.credentials.store({"username": username, **certificate} for username in usernames)
 
-    def start_command(self, *argv):
+    def start_command(self, *usernames: str) -> Process:
         """Start the command; its output and its log are one file."""
-        self.runs += 1
-        return self.processes.python(f"run{self.runs}", "manage.py", "lms", COMMAND, *argv, env=self.env())
+        name = f"run{len(list(self.directory.glob('run*.log')))}"
+        return self.processes.python(
+            name, "manage.py", "lms", COMMAND, "--usernames", *(usernames or LEARNERS), env=self.env()
+        )
 
-    def end(self, run):
-        """Wait for the end of the command; return its exit code and what it said, without what others say."""
-        code = run.popen.wait(PATIENCE)
+    def end(self, run: Process, awarded: int, failed: int = 0) -> None:
+        """Wait for the end of the command, and check what it says."""
+        code, log = run.popen.wait(PATIENCE), run.log.read_text(encoding="utf-8")
         self.processes.forget(run)
-        lines = run.log.read_text(encoding="utf-8").splitlines()
-        return code, "\n".join(line for line in lines if not any(text in line for text in NOISE))
+        assert f"learners={awarded + failed} awarded={awarded} revoked=0 skipped=0 failed={failed} " in log
+        assert code == bool(failed), log
 
-    def republish(self, *argv):
-        """Run the command; return its exit code and its output."""
-        return self.end(self.start_command(*argv))
-
-    def close_idle_connections(self, max_age):
+    def close_idle_connections(self, max_age: int | None) -> None:
         """Have the server close connections that are idle for ``WAIT_TIMEOUT`` seconds, of these processes only."""
         options = {"init_command": f"SET wait_timeout = {WAIT_TIMEOUT}"}
         self.configure(database={**self.database, "CONN_MAX_AGE": max_age, "OPTIONS": options})
 
-    def announced(self):
-        """Return user id and status of the new events, once all have arrived, and forget them."""
-        self.wait_for_events(len(self.stream()))
-        new = self.events()[self.seen :]
-        self.seen += len(new)
-        return [(event["data"]["program_certificate"]["user"]["id"], STATUS[event["type"]]) for event in new]
-
-    def clean(self):
+    def clean(self) -> None:
         """Remove what a test has left."""
+        self.end_all("run", "worker")
         self.configure(database=self.database)
         self.credentials.clear()
         if stored := {item["username"] for item in self.credentials.credentials() if item["type"] == "program"}:
             self.credentials.delete(stored)
-        for username in self.learners:
-            self.do("delete", username=username)
-        self.learners = {}
-        self.announced()
+        while self.learners:
+            self.do("delete", username=self.learners.pop())
+        self.new_events()
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory):
+def own_server(shared_processes: Processes) -> mysql.MariaDB | None:
     """A server of the tests' own, None if they have been given one."""
     if os.environ.get("MYSQL_URL"):
-        yield None
-        return
+        return None
     if problem := mysql.find_problem():
         pytest.skip(problem)
-    directory = tmp_path_factory.mktemp("mariadb")
-    with Processes(directory) as processes:
-        yield mysql.MariaDB(processes, "mariadb", directory / "mariadb")
-    assert not leftovers(directory)
+    return mysql.MariaDB(shared_processes, "mariadb", shared_processes.directory / "mariadb")
 
 
 @pytest.fixture(scope="module")
-def url(own_server):
+def url(own_server: mysql.MariaDB | None) -> str:
     """Where the server is."""
     return own_server.url if own_server else os.environ["MYSQL_URL"]
 
 
 @pytest.fixture(scope="module")
-def shared_site(url, tmp_path_factory):
-    """Start the site that the tests use, one after the other."""
-    directory = tmp_path_factory.mktemp("mysql")
-    with mysql.database(url) as database:
-        with Processes(directory) as processes:
-            yield MysqlSite(processes, directory, database)
-    assert not leftovers(directory)
+def shared_site(url: str, shared_processes: Processes) -> Iterator[MysqlSite]:
+    directory = shared_processes.directory / "site"
+    directory.mkdir()
+    with mysql.database(url) as database, Processes(directory) as processes:
+        yield MysqlSite(processes, database)
 
 
 @pytest.fixture
-def site(shared_site):
-    """The site, with no learner in the LMS and no certificate in Credentials."""
+def site(shared_site: MysqlSite) -> Iterator[MysqlSite]:
+    """The site that all tests here use, with no learner in the LMS and no certificate in Credentials."""
     yield shared_site
-    # If the test ended early, the command may still run.
-    for process in [item for item in shared_site.processes.running if item.name.startswith(("run", "worker"))]:
-        process.kill()
-        shared_site.processes.forget(process)
     shared_site.clean()
 
 
-def test_the_tests_of_the_change(url):
+def test_the_tests_of_the_change(url: str) -> None:
     with mysql.database(url) as database:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "openedx/core/djangoapps/programs/tests"],
@@ -163,56 +130,44 @@ def test_the_tests_of_the_change(url):
 
 
 @pytest.mark.representative
-def test_usernames_that_differ_in_case(site):
+def test_usernames_that_differ_in_case(site: MysqlSite) -> None:
     """Credentials may have a learner in another case than the LMS, and an operator may type a third one."""
     site.create_learners("ada.k")
-    site.store("Ada.K")
-    site.credentials.fault("status", status=200, body=_page("Ada.K"), **READ)
-
-    code, output = site.republish("--usernames", "ADA.K")
-
-    assert code == 0, output
-    assert "learners=1 awarded=1 revoked=0 skipped=0 failed=0 " in output
-    assert site.announced() == [(site.learners["ada.k"], "awarded")]
-
-
-def _page(username):
-    """Return a page with a certificate, as a Credentials on MySQL finds it under the username in any case."""
     record = {
-        "username": username,
+        "username": "Ada.K",
         "uuid": PROGRAM["uuid"],
         "credential": {"type": "program", "program_uuid": PROGRAM["uuid"]},
         "status": "awarded",
         "created": "2026-11-25T12:00:00Z",
     }
-    return {"next": None, "results": [record]}
+    # As a Credentials on MySQL finds it under the username in any case.
+    site.credentials.fault("status", status=200, body={"next": None, "results": [record]}, **READ)
+
+    site.end(site.start_command("ADA.K"), awarded=1)
+
+    assert known(site.new_events()) == {"ada.k": "awarded"}
 
 
 @pytest.mark.parametrize("max_age", [0, None])
-def test_connection_that_the_server_closes_during_a_run(site, max_age):
+def test_connection_that_the_server_closes_during_a_run(site: MysqlSite, max_age: int | None) -> None:
     site.create_learners(*LEARNERS)
     site.store(*LEARNERS)
     site.close_idle_connections(max_age)
     site.credentials.fault("delay", seconds=0, **READ)  # the first passes
     site.credentials.fault("delay", seconds=IDLE, **READ)
 
-    code, output = site.republish("--usernames", *LEARNERS)
-
     # A connection that Django keeps is noticed by the next learner, who fails. The others go on with a new one.
-    failed = 0 if max_age == 0 else 1
-    assert f"learners=5 awarded={5 - failed} revoked=0 skipped=0 failed={failed} " in output
-    assert code == failed, output
-    missing = {LEARNERS[2]} if failed else set()
-    assert dict(site.announced()) == {site.learners[name]: "awarded" for name in set(LEARNERS) - missing}
+    failed = LEARNERS[2:3] if max_age is None else []
+    site.end(site.start_command(), awarded=5 - len(failed), failed=len(failed))
+    assert known(site.new_events()) == {name: "awarded" for name in LEARNERS if name not in failed}
 
     if failed:
-        code, output = site.republish("--usernames", *LEARNERS)
-        assert code == 0, output
-        assert len(site.announced()) == len(LEARNERS)
+        site.end(site.start_command(), awarded=5)
+        assert known(site.new_events()) == ALL_AWARDED
 
 
 @pytest.mark.parametrize("max_age", [0, None])
-def test_connection_that_the_server_closes_during_a_live_task(site, max_age):
+def test_connection_that_the_server_closes_during_a_live_task(site: MysqlSite, max_age: int | None) -> None:
     """The tasks fetch the learner with the profile, so the event needs no query after the answer."""
     site.create_learners("ada")
     for course_run in COURSE_RUNS:
@@ -225,41 +180,35 @@ def test_connection_that_the_server_closes_during_a_live_task(site, max_age):
     for course_run in COURSE_RUNS:
         site.do("certify", username="ada", course_run=course_run, mode="verified")
         site.wait_for_tasks()
-    assert site.announced() == [(site.learners["ada"], "awarded")]
+    assert [known([event]) for event in site.new_events()] == [{"ada": "awarded"}]
 
     site.credentials.fault("delay", seconds=IDLE, **POST)
     site.do("invalidate", username="ada", course_run=COURSE_RUNS[0])
     site.wait_for_tasks()
-    assert site.announced() == [(site.learners["ada"], "revoked")]
-    log = site.worker.log.read_text(encoding="utf-8")
-    assert "Failed to send" not in log
+    assert [known([event]) for event in site.new_events()] == [{"ada": "revoked"}]
+    assert "Failed to send" not in site.worker.log.read_text(encoding="utf-8")
 
 
-def test_server_that_stops(site, own_server):
+def test_server_that_stops(site: MysqlSite, own_server: mysql.MariaDB | None) -> None:
     if not own_server:
         pytest.skip("MYSQL_URL: that server is not for the tests to stop")
     site.create_learners(*LEARNERS)
     site.store(*LEARNERS)
     site.credentials.fault("delay", seconds=0, **READ)  # the first passes
     site.credentials.fault("hold_before", **READ)
-    run = site.start_command("--usernames", *LEARNERS)
+    run = site.start_command()
     wait_for(lambda: site.credentials.held() == 1, "the run to ask about the second", alive=[run])
     own_server.stop()
     try:
         site.credentials.clear()
-        code, output = site.end(run)
+        # The second was read before the server stopped, so its event needs no query.
+        site.end(run, awarded=2, failed=3)
     finally:
         own_server.start()
         site.shell.stop()  # its connection to the database is lost, too
         site.processes.forget(site.shell)
         site.start_shell()
+    assert len(site.new_events()) == 2
 
-    # The second was read before the server stopped, so its event needed no query.
-    assert code == 1, output
-    assert "learners=5 awarded=2 revoked=0 skipped=0 failed=3 " in output
-    assert len(site.announced()) == 2
-
-    code, output = site.republish("--usernames", *LEARNERS)
-
-    assert code == 0, output
-    assert len(site.announced()) == len(LEARNERS)
+    site.end(site.start_command(), awarded=5)
+    assert known(site.new_events()) == ALL_AWARDED

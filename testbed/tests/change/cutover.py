@@ -1,0 +1,261 @@
+"""
+The site of ``test_cutover.py``: Credentials and the LMS can both publish the two events on one bus.
+
+The clock of Credentials is an hour ahead or behind in its time stamps and events only. With a wrong clock for tokens,
+nothing would be awarded at all.
+"""
+
+import contextlib
+import itertools
+import shlex
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import yaml
+
+from testbed.pages.blocks import named_block
+from testbed.servers.processes import Process, Processes, wait_for
+from testbed.servers.valkey import Valkey, connect
+from testbed.site.site import GROUP, Site
+from testbed.standins.credentials.control.client import CredentialsControl
+from testbed.tests.change.conftest import known
+
+# One for each test, and one more. Each is of one course, of which either run will do.
+PROGRAMS = [
+    {
+        "uuid": f"c07e1b7c-0f0d-4f57-9b8e-2f6f3f0d{number:04}",
+        "title": f"Cut-over {number}",
+        "type": "MicroMasters",
+        "status": "active",
+        "courses": [
+            {"course_runs": [{"key": f"course-v1:OpenX+C{number}+{year}", "type": "verified"} for year in (2025, 2026)]}
+        ],
+    }
+    for number in range(1, 7)
+]
+HOUR = 3600
+CLOCKS = {"behind": -HOUR, "ahead": HOUR}
+# Of each learner with a clock, the letter of the phase in which they are awarded the certificate, and, if there is one,
+# that of the phase in which they lose it.
+HISTORIES = ["A", "AA", "AB", "AC", "B", "BB", "BC", "C", "CC"]
+[REPUBLISH, *REPUBLISH_OPTIONS] = shlex.split(named_block("cut-over-all"))[2:]
+
+
+def runs_of(program: dict) -> list[str]:
+    return [run["key"] for course in program["courses"] for run in course["course_runs"]]
+
+
+class CutoverSite(Site):
+    """A site whose LMS and whose Credentials can both publish the two events. The bus keeps them over a restart."""
+
+    def __init__(self, processes: Processes) -> None:
+        super().__init__(processes, processes.directory, enabled=False)
+        self.bus = Valkey(processes, "bus", self.directory / "bus", durable=True)
+        self.redis_url, self.bus_url = Valkey(processes, "broker", self.directory / "broker").url, self.bus.url
+        self.credentials_process: Process | None = None
+        self.switch_credentials(True, prefix="dev")  # where the cut-over begins
+        self.start_discovery(PROGRAMS)
+        self.credentials = CredentialsControl(self.credentials_url)
+        # Tasks and the command alone send these events, so this process is the LMS of those who run the command.
+        self.configure_lms(True)
+        self.start_shell()
+        self.do("command", name="migrate", options={"verbosity": 0})
+        self.do("configure", catalog_url=f"{self.discovery_url}/api/v1")
+        self.do("create_courses", keys=[run for program in PROGRAMS for run in runs_of(program)])
+        self.do("command", name="cache_programs")
+        self.unused_programs = iter(PROGRAMS[:-1])
+
+    def stop(self, process: Process) -> None:
+        process.stop()
+        self.processes.forget(process)
+
+    # Switches
+
+    def configure_lms(self, on: bool) -> None:
+        """Write the LMS's configuration as the page for operators has it, with its events on or off."""
+        self.lms_on = on
+        self.configure()
+        with self.config_file.open("a", encoding="utf-8") as config:
+            config.write(named_block("events-yaml") if on else "")
+
+    def switch_lms(self, on: bool) -> None:
+        """Start the worker, or restart it, with the LMS's events on or off."""
+        self.work()
+        if self.worker in self.processes.running:
+            self.worker.kill()  # nothing is lost, and to end by itself would take it more than two seconds
+            self.processes.forget(self.worker)
+        self.configure_lms(on)
+        # Celery waits up to 30 s before it sends a course certificate again whose learner Credentials does not know.
+        self.start_worker(TESTBED_RETRY_DIVISOR="100")
+
+    def switch_credentials(self, on: bool, prefix: str = "") -> None:
+        """Start Credentials with its events on or off. A restart keeps port and data, and corrects the clock."""
+        options = ["--port", urlsplit(self.credentials_url or "//:0").port]
+        if self.credentials_process:
+            self.stop(self.credentials_process)
+        self.credentials_on, self.prefix = on, prefix or self.run_id
+        command, env = self.credentials_command("credentials", *options), self.credentials_env(on, self.prefix)
+        self.credentials_process, self.credentials_url = self.processes.server("credentials", *command, env=env)
+
+    def credentials_command(self, database: str, *options: object) -> list:
+        path, programs = self.directory / f"{database}.sqlite3", self._programs_file(PROGRAMS)
+        return ["-m", "testbed.standins.credentials", "--database", path, "--programs", programs, *options]
+
+    def credentials_env(self, on: bool, prefix: str) -> dict[str, str]:
+        """Write Credentials' configuration as the page for operators has it, and return the environment."""
+        block = named_block("credentials-off")
+        events = yaml.safe_load(block.replace("enabled: false", "enabled: true") if on else block)
+        path = self.directory / f"credentials-{on}.yml"
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(self.bus_settings() | events | {"EVENT_BUS_TOPIC_PREFIX": prefix}))
+        return self._jwt_env("CREDENTIALS") | {"CREDENTIALS_CFG": str(path)}
+
+    def set_up(self, *, credentials: bool, lms: bool, prefix: str = "", consumer: bool = True) -> None:
+        """Go to where a test begins, whatever another one has left. Without a consumer, the bus may stop."""
+        if self.bus.process not in self.processes.running:
+            self.bus.start()
+        if self.worker not in self.processes.running or self.lms_on != lms:
+            self.switch_lms(lms)
+        if (self.credentials_on, self.prefix) != (credentials, prefix or self.run_id):
+            self.switch_credentials(credentials, prefix)
+        self.credentials.set_clock(0)
+        if consumer and not self.consumer:
+            self.start_consumer(check_backlog=True)
+        elif self.consumer and not consumer:
+            self.stop(self.consumer)
+            self.consumer = None
+
+    # What happens
+
+    def work(self) -> None:
+        """Wait for the tasks, unless they wait for a worker."""
+        if self.worker in self.processes.running:
+            self.wait_for_tasks()
+
+    def republish(self, ahead: int = 0) -> None:
+        """Publish everything as the page for operators says, by an LMS's clock that is so many seconds ahead."""
+        if ahead:
+            env = self.env(TESTBED_CLOCK_AHEAD=str(ahead))
+            self.processes.run("republish", "manage.py", "lms", REPUBLISH, *REPUBLISH_OPTIONS, env=env)
+        else:
+            done = self.do("command", name=REPUBLISH, arguments=REPUBLISH_OPTIONS)
+            assert (done["error"], done["returncode"]) == (None, 0)
+
+    def wait_for_group(self, group: str, consumer: Process) -> None:
+        """Wait until a consumer, the only one of its group, has read and acknowledged all that is in the stream."""
+
+        def has_read_all() -> bool:
+            with connect(self.bus_url) as client:
+                for each in client.xinfo_groups(self.stream_key):
+                    if each["name"].decode() == group:
+                        unread = client.xrange(self.stream_key, min=b"(" + each["last-delivered-id"], count=1)
+                        return not (unread or each["pending"])
+            return False
+
+        wait_for(has_read_all, f"{consumer.name} to read the stream", alive=[consumer])
+
+    @contextlib.contextmanager
+    def second_credentials(self, name: str, publishing: bool = False) -> Iterator[Process]:
+        """Have another Credentials, with an empty database, that takes certificates from events, and is not asked."""
+        command, env = self.credentials_command(name, "--consume", name), self.credentials_env(publishing, self.run_id)
+        process = self.processes.python(name, *command, env=env)
+        try:
+            yield process
+        finally:
+            self.stop(process)
+
+    def certificates(self, database: str) -> dict[tuple[str, str], str]:
+        """Return a Credentials' program certificates: (username, program uuid) -> status."""
+        with contextlib.closing(sqlite3.connect(self.directory / f"{database}.sqlite3")) as connection:
+            query = "SELECT username, key, status FROM credentials_credential WHERE type = 'program'"
+            return {(username, program): status for username, program, status in connection.execute(query)}
+
+
+class Story:
+    """What one test does to its learners, in a program of its own."""
+
+    numbers = itertools.count(1)
+
+    def __init__(self, site: CutoverSite) -> None:
+        self.site = site
+        self.number = next(self.numbers)
+        self.program = next(site.unused_programs)
+        self.owed: dict[str, str] = {}  # learner -> status
+        self.usernames: dict[str, str] = {}  # learner -> the present one
+
+    def award(self, *learners: str, program: dict | None = None, known: bool = True) -> None:
+        """
+        Let learners complete the program, a second time by the course's other run. New learners are enrolled first.
+
+        Args:
+            program: another one than the story's.
+            known: new learners have looked at their record, so that Credentials knows them.
+        """
+        runs = runs_of(program or self.program)
+        for learner in learners:
+            if learner not in self.usernames:
+                username = self.usernames[learner] = f"{learner}-{self.number}"
+                self.site.do("create_learner", username=username, email=f"{username}@example.com", name="Name")
+                for run in runs:
+                    self.site.do("enrol", username=username, course_run=run, mode="verified")
+                if known:
+                    self.site.do("open_record", username=username)
+            run = runs[learner in self.owed]
+            self.site.do("certify", username=self.usernames[learner], course_run=run, mode="verified")
+            self.owed[learner] = "awarded"
+        self.site.work()
+
+    def revoke(self, *learners: str) -> None:
+        """Take the certificate of the program's first run away."""
+        for learner in learners:
+            self.site.do("invalidate", username=self.usernames[learner], course_run=runs_of(self.program)[0])
+            self.owed[learner] = "revoked"
+        self.site.work()
+
+    def rename(self, learner: str) -> str:
+        """Give a learner another username in the LMS, and return the old one."""
+        old = self.usernames[learner]
+        self.usernames[learner] = f"{old}-renamed"
+        self.site.do("rename", username=old, new_username=self.usernames[learner])
+        return old
+
+    def change(self, phase: str, clock: str, passed: int = 0) -> None:
+        """
+        Award, then revoke, what the histories have for a phase.
+
+        Args:
+            clock: Credentials' clock, to the learners whose names say so.
+            passed: seconds that have passed on it while nothing happened.
+        """
+        self.site.credentials.set_clock(CLOCKS[clock] + passed)
+        for act, place in ((self.award, 0), (self.revoke, 1)):
+            act(*(f"{history}-{clock}" for history in HISTORIES if history[place : place + 1] == phase))
+
+    def events(self) -> list[dict]:
+        """Return the events about these learners, once all are consumed."""
+        self.site.work()
+        self.site.wait_for_group(GROUP, self.site.consumer)
+        usernames = set(self.usernames.values())
+        return [event for event in self.site.events() if set(known([event])) <= usernames]
+
+    def sources(self, begin: int = 0) -> set[str]:
+        """Return who sent the events, from one on."""
+        return {event["source"] for event in self.events()[begin:]}
+
+    def missing(self) -> set[str]:
+        """Return the learners whose last state the consumer does not have."""
+        states = known(self.events())
+        return {learner for learner, status in self.owed.items() if states.get(self.usernames[learner]) != status}
+
+    def wrong(self) -> set[str]:
+        """Return the learners whose last state Credentials itself does not have."""
+        stored = self.site.certificates("credentials")
+        keys = {learner: (username, self.program["uuid"]) for learner, username in self.usernames.items()}
+        return {learner for learner, status in self.owed.items() if stored.get(keys[learner]) != status}
+
+    def duplicates(self) -> int:
+        """Count the events that say again what another one says."""
+        counts = Counter(str(known([event])) for event in self.events())
+        return counts.total() - len(counts)
