@@ -12,10 +12,10 @@ export BUS KAFKA KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL
 
 # The tests that `make test` runs; the longer suites have commands of their own.
 RUNS := testbed/tests/run/test_run.py testbed/tests/change/test_cutover.py
-SHORT := not (fault or kafka or mysql or parts or scale or tutor) or representative
+SHORT := not (cutover or fault or kafka or mysql or parts or scale or tutor) or representative
 
 .DEFAULT_GOAL := help
-.PHONY: help requirements run test test-run test-e2e test-unit benchmark test-mysql test-kafka test-parts test-scale test-tutor test-company mutation faults apply verify quality docs compile-requirements clean
+.PHONY: help requirements run test test-run test-e2e test-unit benchmark test-change test-mysql test-kafka test-parts test-scale test-tutor test-company mutation faults apply verify quality docs compile-requirements clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -33,13 +33,16 @@ test: $(INSTALLED)  ## run the whole suite, in three parts beside each other: mo
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=line test-run test-e2e test-unit
 
 test-run: $(INSTALLED)
-	$(BIN)/python -m pytest -rs --durations=10 $(RUNS)
+	$(BIN)/python -m pytest -rs --durations=10 $(RUNS) -m "$(SHORT)"
 
 test-e2e: $(INSTALLED)
 	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/tests/checks $(RUNS:%=--ignore=%) -m "e2e and ($(SHORT))"
 
 test-unit: $(INSTALLED)
 	$(BIN)/python -m pytest -rs --durations=10 --ignore=testbed/tests/checks -m "not e2e and ($(SHORT))"
+
+test-change: $(INSTALLED)  ## run the whole cut-over, and the properties with all their examples (EXAMPLES=)
+	EXAMPLES=$${EXAMPLES:-200} $(BIN)/python -m pytest -rs testbed/tests/change/test_cutover.py testbed/tests/change/test_*_properties.py
 
 test-mysql: $(INSTALLED)  ## run the tests on a MySQL-protocol server (MYSQL_URL=, or an installed MariaDB)
 	@$(BIN)/python -m testbed.servers.mysql

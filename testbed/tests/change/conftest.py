@@ -6,6 +6,7 @@ properties take.
 import os
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -36,7 +37,7 @@ class WatchedSite(Site):
 
     seen = 0
 
-    def start_consumer(self, name: str = "consumer", **extra: object) -> Process:
+    def start_consumer(self, name: str = "consumer", **extra: Any) -> Process:
         """Start a consumer, and wait until it cannot miss an event."""
         consumer = super().start_consumer(name, **extra)
 

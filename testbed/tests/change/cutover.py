@@ -11,6 +11,7 @@ import shlex
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -23,7 +24,7 @@ from testbed.standins.credentials.control.client import CredentialsControl
 from testbed.tests.change.conftest import known
 
 # One for each test, and one more. Each is of one course, of which either run will do.
-PROGRAMS = [
+PROGRAMS: list[dict[str, Any]] = [
     {
         "uuid": f"c07e1b7c-0f0d-4f57-9b8e-2f6f3f0d{number:04}",
         "title": f"Cut-over {number}",
@@ -43,28 +44,26 @@ HISTORIES = ["A", "AA", "AB", "AC", "B", "BB", "BC", "C", "CC"]
 [REPUBLISH, *REPUBLISH_OPTIONS] = shlex.split(named_block("cut-over-all"))[2:]
 
 
-def runs_of(program: dict) -> list[str]:
+def runs_of(program: dict[str, Any]) -> list[str]:
     return [run["key"] for course in program["courses"] for run in course["course_runs"]]
 
 
 class CutoverSite(Site):
     """A site whose LMS and whose Credentials can both publish the two events. The bus keeps them over a restart."""
 
+    credentials_process: Process | None = None
+
     def __init__(self, processes: Processes) -> None:
         super().__init__(processes, processes.directory, enabled=False)
         self.bus = Valkey(processes, "bus", self.directory / "bus", durable=True)
         self.redis_url, self.bus_url = Valkey(processes, "broker", self.directory / "broker").url, self.bus.url
-        self.credentials_process: Process | None = None
         self.switch_credentials(True, prefix="dev")  # where the cut-over begins
-        self.start_discovery(PROGRAMS)
         self.credentials = CredentialsControl(self.credentials_url)
+        self.start_discovery(PROGRAMS)
         # Tasks and the command alone send these events, so this process is the LMS of those who run the command.
         self.configure_lms(True)
-        self.start_shell()
-        self.do("command", name="migrate", options={"verbosity": 0})
-        self.do("configure", catalog_url=f"{self.discovery_url}/api/v1")
+        self.start_lms()
         self.do("create_courses", keys=[run for program in PROGRAMS for run in runs_of(program)])
-        self.do("command", name="cache_programs")
         self.unused_programs = iter(PROGRAMS[:-1])
 
     def stop(self, process: Process) -> None:
@@ -92,8 +91,9 @@ class CutoverSite(Site):
 
     def switch_credentials(self, on: bool, prefix: str = "") -> None:
         """Start Credentials with its events on or off. A restart keeps port and data, and corrects the clock."""
-        options = ["--port", urlsplit(self.credentials_url or "//:0").port]
+        options = []
         if self.credentials_process:
+            options = ["--port", urlsplit(self.credentials_url).port]
             self.stop(self.credentials_process)
         self.credentials_on, self.prefix = on, prefix or self.run_id
         command, env = self.credentials_command("credentials", *options), self.credentials_env(on, self.prefix)
@@ -121,11 +121,10 @@ class CutoverSite(Site):
         if (self.credentials_on, self.prefix) != (credentials, prefix or self.run_id):
             self.switch_credentials(credentials, prefix)
         self.credentials.set_clock(0)
-        if consumer and not self.consumer:
+        if consumer and self.consumer not in self.processes.running:
             self.start_consumer(check_backlog=True)
-        elif self.consumer and not consumer:
+        elif self.consumer in self.processes.running and not consumer:
             self.stop(self.consumer)
-            self.consumer = None
 
     # What happens
 

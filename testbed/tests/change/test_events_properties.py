@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import requests
@@ -27,6 +27,7 @@ from opaque_keys.edx.locator import CourseLocator
 from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_event_data
 from openedx_events.event_bus.avro.serializer import serialize_event_data_to_bytes
 
+from common.djangoapps.student.models import UserProfile
 from common.djangoapps.student.tests.factories import UserFactory
 from lms.djangoapps.certificates.models import GeneratedCertificate
 from openedx.core.djangoapps.programs import events
@@ -67,9 +68,10 @@ class EmitterProperties(TestCase, EventsTestCase):
     def rename(self, username: str, email: str, name: str) -> User:
         """Give the learner other names, and read it from the database as a task does."""
         self.events.clear()
-        User.objects.filter(pk=self.user.pk).update(username=username, email=email)
-        type(self.user.profile).objects.filter(user=self.user).update(name=name)
-        return User.objects.select_related("profile").get(pk=self.user.pk)
+        user = cast(User, self.user)
+        User.objects.filter(pk=user.pk).update(username=username, email=email)
+        UserProfile.objects.filter(user=user).update(name=name)
+        return User.objects.select_related("profile").get(pk=user.pk)
 
     def assert_not_sent(self, emit: Callable[..., bool], *args: object) -> None:
         """Check that a call logs one line without personal data, and sends nothing."""
@@ -139,7 +141,7 @@ class CommandTestCase(TestCase, RepublishTestCase):
     def setUpTestData(cls) -> None:
         names, joined = [f"{PRIVATE}-{number}" for number in (1, 2)], datetime(2020, 1, 1, tzinfo=UTC)
         cls.learners = [
-            UserFactory(username=name, email=f"{name}@example.com", profile__name=PRIVATE, date_joined=joined)
+            cast(User, UserFactory(username=name, email=f"{name}@e.com", profile__name=PRIVATE, date_joined=joined))
             for name in names
         ]
         GeneratedCertificate.objects.bulk_create(  # without signals

@@ -1,17 +1,31 @@
 """
-Tests of ``./manage.py lms republish_program_certificate_events`` on sites of two sizes, with a real Credentials API,
-bus, worker and consumer. ``testbed/tests/faults/test_repair_faults.py`` breaks more while it runs.
+Tests of ``./manage.py lms republish_program_certificate_events`` on sites, with a real Credentials API, bus, worker and
+consumer: on a site of two sizes, on a million learners, and beside a slow consumer. Those marked ``scale`` are long.
+``testbed/tests/faults/test_repair_faults.py`` breaks more while it runs.
 """
 
+import contextlib
+import os
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_event_data
+from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED
 
+from testbed import ROOT
+from testbed.servers import mysql
 from testbed.servers.processes import PATIENCE, Process, Processes, free_port, wait_for
+from testbed.servers.valkey import connect
 from testbed.site.large import COMMAND, PROGRAM, RepairSite
+from testbed.site.site import GROUP, QUEUE
 from testbed.tests.change.conftest import WatchedSite, known
 
 pytestmark = pytest.mark.e2e
@@ -21,12 +35,53 @@ READ = {"method": "GET", "path": "credentials/", "type": "program"}
 STATES = {"learner0": "revoked", "learner1": "awarded", "learner2": "awarded"}
 SOME = ["--usernames", *STATES]
 
+# A million learners with two course certificates each; of every hundredth learner, they changed in the last hour.
+FILL = """
+import django
+django.setup()
+from django.core.management import call_command
+from testbed.site.large import fill_lms
+call_command("migrate", verbosity=0)
+fill_lms(2_000_000, 20_000, courses=2)
+"""
+# Takes the hours of the window; counts how often each learner comes. Not ``ru_maxrss``: a process begins with its
+# parent's, and so would hide what it needs itself.
+FIND = """
+import re, sys
+from datetime import timedelta
+from pathlib import Path
+import django
+django.setup()
+from django.db import connection
+from django.utils.timezone import now
+from lms.djangoapps.certificates.models import GeneratedCertificate
+from openedx.core.djangoapps.programs.management.commands.republish_program_certificate_events import Command
+runs = [f"course-v1:Org+Course{number}+2026" for number in range(500)]
+changed = GeneratedCertificate.objects.filter(modified_date__gte=now() - timedelta(hours=int(sys.argv[1])))
+times = bytearray(1_000_001)
+# SQLite, which no site has, would read the index of the course runs from its beginning for each page.
+if connection.vendor == "mysql":
+    changed = changed.filter(course_id__in=runs)
+for user_id in Command().each_learner(changed):
+    times[user_id] += 1
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
+print(times.count(0), times.count(1), int(peak) / 1024)
+"""
+
+# A slow consumer: its events, the learners that the command hands to Celery at once, and the stream's maximum length,
+# which is above a batch. The stream keeps more: whole nodes of 100 entries are trimmed.
+LEARNERS, BATCH, CAP = 400, 100, 150
+# Events that it takes in a second, and the delay for a third of them: on a busy machine it takes fewer.
+RATE = 20
+DELAY = 3 * BATCH / RATE
+
 
 class RepublishSite(WatchedSite, RepairSite):
     """A site with many learners and a consumer."""
 
     def __init__(self, processes: Processes, size: int, changed: int) -> None:
         super().__init__(processes, processes.directory, size, changed)
+        self.size = size
         self.start_consumer()
 
     def republish(self, *argv: str) -> tuple[int, str]:
@@ -65,16 +120,17 @@ def site(shared_site: RepublishSite) -> Iterator[RepublishSite]:
 
 
 def test_as_many_requests_as_learners_who_changed(site: RepublishSite) -> None:
-    lists, began, lost = site.count_lists(), datetime.now(UTC), list(site.expected.values()).count("revoked")
+    lists, began = site.count_lists(), datetime.now(UTC)
+    changed, lost = len(site.expected), list(site.expected.values()).count("revoked")
     run = site.start_command("--start-date", "2h")
     code, output = site.end(run)
     log = run.log.read_text(encoding="utf-8")
 
-    assert (code, output) == (0, summary(site.changed, awarded=site.changed - lost, revoked=lost)), log
+    assert (code, output) == (0, summary(changed, awarded=changed - lost, revoked=lost)), log
     assert not any(text in log for text in ("Traceback", " ERROR ", " WARNING ", "example.com")), log
-    assert site.count_lists() - lists == site.changed
+    assert site.count_lists() - lists == changed
     events = site.new_events()
-    assert len(events) == site.changed
+    assert len(events) == changed
     assert known(events) == site.expected
     assert all(began <= datetime.fromisoformat(event["time"]) <= datetime.now(UTC) for event in events)
 
@@ -140,3 +196,129 @@ def test_broker_that_is_unreachable(site: RepublishSite) -> None:
     finally:
         site.config_file.write_text(config, encoding="utf-8")
     assert "Traceback" not in run.log.read_text(encoding="utf-8")
+
+
+class MeasuredSite(RepairSite):
+    """A large site that tells how much memory the command needs."""
+
+    shell_module = "benchmarks.lms"
+    patience = 20 * PATIENCE
+
+
+@pytest.mark.scale
+def test_more_tasks_need_no_more_memory(processes: Processes) -> None:
+    site = MeasuredSite(processes, processes.directory, 100_000, 10_000)
+    few, many = (
+        site.do("republish", argv=[*selection, "--enqueue", "--delay", "0"])
+        for selection in (["--start-date", "2h"], ["--all"])
+    )
+    with connect(site.redis_url) as client:
+        assert client.llen(f"{site.run_id}-{QUEUE}") == 110_000
+    assert many["peak"] - few["peak"] <= 10, (few, many)
+    for path in processes.directory.glob("*.sqlite3*"):
+        path.unlink()
+
+
+@pytest.mark.scale
+@pytest.mark.parametrize("server", ["sqlite", "mariadb"])
+def test_a_million_learners_come_once_each_and_need_no_more_memory(tmp_path: Path, server: str) -> None:
+    with _database(tmp_path, server) as database:
+        _run_on(database, FILL)
+        *few, few_peak = _run_on(database, FIND, "1").split()
+        *many, many_peak = _run_on(database, FIND, "100000").split()
+
+    # Place 0 of a million and one is nobody's.
+    assert few == ["990001", "10000"]
+    assert many == ["1", "1000000"]
+    assert float(many_peak) - float(few_peak) < 20, (few_peak, many_peak)
+
+
+@contextlib.contextmanager
+def _database(directory: Path, server: str) -> Iterator[dict]:
+    if server == "sqlite":
+        path = directory / "lms.sqlite3"
+        yield {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}
+        path.unlink()
+        return
+    if problem := mysql.find_problem():
+        pytest.skip(problem)
+    url = os.environ.get("MYSQL_URL")
+    if url and "MariaDB" not in mysql.query(url, "SELECT VERSION()")[0][0]:
+        pytest.skip("MYSQL_URL: it is not a MariaDB, whose tables of numbers fill the database")
+    with contextlib.ExitStack() as stack:
+        yield mysql.start(stack, directory)
+
+
+def _run_on(database: dict, script: str, *arguments: str) -> str:
+    """Run a Python script with a database, and return what it printed."""
+    command, env = [sys.executable, "-c", script, *arguments], {**os.environ, **mysql.environment(database)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class SmallStreamSite(RepairSite):
+    """A site whose learners have a certificate each, and whose stream does not take them all."""
+
+    def bus_settings(self) -> dict:
+        return {**super().bus_settings(), "EVENT_BUS_REDIS_STREAM_MAX_LEN": CAP}
+
+    def consume(self, is_over: threading.Event, wait: Callable[[int], object]) -> list[int]:
+        """
+        Take events as ``consume_events`` does: one, then its work, then the acknowledgement.
+
+        Args:
+            is_over: no more events will come.
+            wait: takes the time that the work takes, given how many events were taken before.
+
+        Returns:
+            The ids of the learners whose events came.
+        """
+        learners: list[int] = []
+        with connect(self.bus_url) as client:
+            while True:
+                over = is_over.is_set()  # before the look, which then is the last one
+                found = client.xreadgroup(GROUP, "slow", {self.stream_key: ">"}, count=1, block=100)
+                if not found and over:
+                    return learners
+                for entry_id, fields in found[0][1] if found else []:
+                    wait(len(learners))
+                    data = deserialize_bytes_to_event_data(fields[b"event_data"], PROGRAM_CERTIFICATE_AWARDED)
+                    learners.append(data["program_certificate"].user.id)
+                    client.xack(self.stream_key, GROUP, entry_id)
+
+    def republish(self, wait: Callable[[int], object], is_over: threading.Event, *options: str) -> list[int]:
+        """Run the command for everything beside a slow consumer, and return whose certificates that heard of."""
+        sent = self.count_added()
+        with ThreadPoolExecutor() as pool:
+            consumer = pool.submit(self.consume, is_over, wait)
+            try:
+                run = self.start_command("--all", *options)
+                assert run.popen.wait(2 * PATIENCE) == 0
+                self.processes.forget(run)
+                self.wait_for_tasks()
+                assert self.count_added() - sent == LEARNERS
+            finally:
+                is_over.set()
+            return consumer.result(PATIENCE)
+
+
+@pytest.mark.scale
+def test_slow_consumer(processes: Processes) -> None:
+    site = SmallStreamSite(processes, processes.directory, LEARNERS, 1)
+    with connect(site.bus_url) as client:
+        client.xgroup_create(site.stream_key, GROUP, mkstream=True)
+
+    # It takes one event for four that are sent.
+    over = threading.Event()
+    heard = site.republish(
+        lambda taken: wait_for(lambda: over.is_set() or site.count_added() > 4 * taken, "more events"), over
+    )
+    assert CAP <= len(site.stream()) < CAP + 100
+    # Nobody notices: the run has sent them all, and the consumer has read and acknowledged all that it was given.
+    assert len(set(heard)) == len(heard) < LEARNERS
+
+    site.start_worker()
+    options = ["--enqueue", "--delay", str(DELAY)]
+    heard = site.republish(lambda _taken: time.sleep(1 / RATE), threading.Event(), *options)
+    assert len(set(heard)) == len(heard) == LEARNERS

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
-from types import SimpleNamespace
 from typing import NamedTuple
 from unittest import mock
 from uuid import UUID
@@ -86,7 +85,7 @@ class World:
         """Have Credentials answer a request, and return the live event."""
         self.store(request)
         self.requests.remove(request)
-        response = SimpleNamespace(status_code=201, elapsed=self.tick() - request.began)
+        response = mock.Mock(status_code=201, elapsed=self.tick() - request.began)
         user_id, program = request.key
         [user] = [user for user in self.case.learners if user.id == user_id]
         with mock.patch(f"{events.__name__}.now", return_value=self.now + self.worker_ahead):
