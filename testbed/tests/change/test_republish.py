@@ -101,12 +101,17 @@ def summary(learners: int, awarded: int = 0, revoked: int = 0, failed: int = 0) 
     return f"learners={learners} awarded={awarded} revoked={revoked} skipped=0 failed={failed} bus_errors=0"
 
 
-@pytest.fixture(
-    scope="module", params=[(2000, 50), pytest.param((100_000, 500), marks=pytest.mark.scale)], ids=lambda size: size[0]
-)
+SIZES = [(2000, 50), pytest.param((100_000, 500), marks=pytest.mark.scale)]
+
+
+@pytest.fixture(scope="module", params=SIZES, ids=lambda size: size[0])
 def shared_site(shared_processes: Processes, request: pytest.FixtureRequest) -> Iterator[RepublishSite]:
-    yield RepublishSite(shared_processes, *request.param)
-    for path in shared_processes.directory.glob("*.sqlite3*"):
+    size, changed = request.param
+    directory = shared_processes.directory / str(size)
+    directory.mkdir()
+    with Processes(directory) as processes:
+        yield RepublishSite(processes, size, changed)
+    for path in directory.glob("*.sqlite3*"):
         path.unlink()
 
 
@@ -155,20 +160,6 @@ def test_credentials_accepts_a_connection_and_never_answers(site: RepublishSite)
     assert site.republish(*SOME) == (1, summary(3, awarded=2, failed=1))
     assert time.monotonic() - began < 40
     assert known(site.new_events()) == {"learner1": "awarded", "learner2": "awarded"}
-
-
-def test_stopped_between_two_learners(site: RepublishSite) -> None:
-    site.credentials.fault("delay", seconds=0, times=1, **READ)  # the first passes
-    site.credentials.fault("hold_before", times=1, **READ)
-    run = site.start_command(*SOME)
-    wait_for(lambda: site.credentials.held() == 1, "the run to ask about the second", alive=[run])
-    run.popen.terminate()
-
-    assert site.end(run) == (1, summary(2, revoked=1))
-    log = run.log.read_text(encoding="utf-8")
-    assert "run the command again" in log
-    assert "Traceback" not in log
-    assert known(site.new_events()) == {"learner0": "revoked"}
 
 
 def test_tasks_of_a_worker(site: RepublishSite) -> None:
