@@ -50,7 +50,7 @@ class WatchedSite(Site):
 
     def new_events(self) -> list[dict]:
         """Return the new events, once all that were sent have arrived."""
-        self.wait_for_events(self.count_added())
+        self.wait_for_events(self.count_published())
         new = self.events()[self.seen :]
         self.seen += len(new)
         return new
