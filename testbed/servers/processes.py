@@ -71,10 +71,10 @@ class Process:
 
     def read_line(self, patience: float = PATIENCE) -> str:
         """Read the one line that the process was made to print; raise a ``ProcessError`` if it does not come."""
+        assert self.popen.stdout
         readable, _, _ = select.select([self.popen.stdout], [], [], patience)
         if not readable:
             raise ProcessError(f"waited {patience:.0f} s in vain for an answer of {self.name}, see {self.log}")
-        assert self.popen.stdout
         line = self.popen.stdout.readline()
         if not line:
             raise ProcessError(f"{self.name} has ended with exit code {self.popen.wait()}, see {self.log}")

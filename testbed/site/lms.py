@@ -77,7 +77,7 @@ def set_up(catalog_url: str) -> None:
 def create_courses(keys: Sequence[str]) -> None:
     """Create course runs."""
     for key in map(CourseKey.from_string, keys):
-        CourseOverview.objects.get_or_create(id=key, defaults={"org": key.org, "display_name": str(key)})
+        CourseOverview.objects.get_or_create(id=key, defaults={"org": key.org or "", "display_name": str(key)})
 
 
 @action
