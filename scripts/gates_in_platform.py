@@ -1,5 +1,5 @@
 """
-The gates of a checkout of openedx-platform: how each is run there, and what it complains of.
+The gates of a checkout of openedx-platform, for ``verify_in_platform.py``: how each is run, and what it complains of.
 """
 
 import configparser
@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from platform_edits import PROGRAMS, SETTINGS
+from apply_to_platform import APPS, SETTINGS
 
-APP = PROGRAMS.replace(".", "/")
+APP = APPS.rpartition("/")[0]
 # Seconds for one run of one gate.
 PATIENCE = 3600
 SEED = random.randrange(1_000_000)
@@ -26,6 +26,10 @@ OWN_DATABASES = """
 from {service}.envs.test import *
 DATABASES = {{name: {{"ENGINE": "django.db.backends.sqlite3", "NAME": f"{folder}/{{name}}"}} for name in DATABASES}}
 """
+
+
+Complain = Callable[["Bench"], Counter[str]]
+IsConfigured = Callable[[Path], bool]
 
 
 class NotRun(Exception):
@@ -41,7 +45,7 @@ class Bench:
     files: list[str]
     left_out: list[str] = field(default_factory=list)
 
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the virtual environment's Python; return what it printed, without colours and the worktree's path."""
         unwanted = ("DJANGO_", "EDX_PLATFORM_", "PYTEST_", "VIRTUAL_")
         environment = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
@@ -84,12 +88,12 @@ class Gate:
     """Something that may complain: its name, of what, as lines, whether a checkout has it, whether it runs tests."""
 
     name: str
-    complain: Callable[[Bench], Counter]
-    is_configured: Callable[[Path], bool] = lambda root: True
+    complain: Complain
+    is_configured: IsConfigured = lambda root: True
     runs_tests: bool = False
 
 
-def configures(section: str, *own_files: str) -> Callable[[Path], bool]:
+def configures(section: str, *own_files: str) -> IsConfigured:
     """Tell whether a checkout has one of some files, or a section of setup.cfg, tox.ini or pyproject.toml."""
 
     def is_configured(root: Path) -> bool:
@@ -109,13 +113,13 @@ def configures(section: str, *own_files: str) -> Callable[[Path], bool]:
 # What the gates complain of
 
 
-def lines(text: str) -> Counter:
+def lines(text: str) -> Counter[str]:
     """Return a tool's lines about files, without what moves when others are added: lines, columns."""
     found = re.findall(r"^(?:ERROR: )?(\S+\.py)(?::+\d+)*:? *(.+)$", text, re.MULTILINE)
     return Counter(f"{path}: {re.sub(r'(?i)line[s]? [0-9]+', 'line', message)}" for path, message in found)
 
 
-def find_reason(done: subprocess.CompletedProcess) -> str:
+def find_reason(done: subprocess.CompletedProcess[str]) -> str:
     """Return the exception that ended a tool, or else what it said last."""
     text = done.stdout + done.stderr
     said = (
@@ -127,10 +131,10 @@ def find_reason(done: subprocess.CompletedProcess) -> str:
     return said[-1].strip()[:300]
 
 
-def messages_of(tool: str, *arguments: str) -> Callable[[Bench], Counter]:
+def messages_of(tool: str, *arguments: str) -> Complain:
     """Have a tool complain about the change's files."""
 
-    def complain(bench: Bench) -> Counter:
+    def complain(bench: Bench) -> Counter[str]:
         bench.require(tool)
         done = bench.run("-m", tool, *arguments, *bench.present())
         found = lines(done.stdout + done.stderr)
@@ -144,10 +148,10 @@ def messages_of(tool: str, *arguments: str) -> Callable[[Bench], Counter]:
     return complain
 
 
-def missing_migrations(service: str) -> Callable[[Bench], Counter]:
+def missing_migrations(service: str) -> Complain:
     """Have Django complain about migrations that the app lacks in a service."""
 
-    def complain(bench: Bench) -> Counter:
+    def complain(bench: Bench) -> Counter[str]:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "verify_settings.py").write_text(OWN_DATABASES.format(service=service, folder=folder))
             path = os.pathsep.join([str(bench.root), folder])
@@ -161,7 +165,7 @@ def missing_migrations(service: str) -> Callable[[Bench], Counter]:
     return complain
 
 
-def broken_contracts(bench: Bench) -> Counter:
+def broken_contracts(bench: Bench) -> Counter[str]:
     """Have import-linter complain. Its module can be run, too, but does nothing then."""
     done = bench.run(bench.script("lint-imports"), "--no-cache")
     if not re.search(r"^Contracts: ", done.stdout, re.MULTILINE):
@@ -170,11 +174,11 @@ def broken_contracts(bench: Bench) -> Counter:
     return Counter(re.sub(r" \(l\..*", "", line) for line in done.stdout.splitlines() if re.search("BROKEN|->", line))
 
 
-def bad_annotations(bench: Bench) -> Counter:
+def bad_annotations(bench: Bench) -> Counter[str]:
     """Have code-annotations complain about the settings, with the configurations that it ships, as in the platform."""
     bench.require("code_annotations")
     package = bench.run("-c", "import code_annotations; print(*code_annotations.__path__)").stdout.strip()
-    found: Counter = Counter()
+    found: Counter[str] = Counter()
     for kind in ("feature_toggle", "setting"):
         config = f"{package}/contrib/config/{kind}_annotations.yaml"
         arguments = ("static_find_annotations", "--config_file", config, "--source_path", SETTINGS, "--lint")
@@ -186,32 +190,31 @@ def bad_annotations(bench: Bench) -> Counter:
     return found
 
 
-def failing_tests(bench: Bench, *options: str) -> Counter:
-    """Have the tests of the programs app complain, and those that the change has elsewhere."""
-    bench.require("pytest")
-    elsewhere = [path for path in bench.present() if "/tests/" in path and not path.startswith(APP)]
-    ignored = [f"--ignore={path}" for path in bench.left_out]
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        done = bench.run("-m", "pytest", "-q", f"--junitxml={report}", *options, *ignored, APP, *elsewhere)
-        if not report.is_file():
-            raise NotRun(find_reason(done))
-        cases = list(ElementTree.parse(report).iter("testcase"))
-    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
-    if not cases or len(failed) == len(cases):
-        raise NotRun(f"no test passes: {find_reason(done)}")
-    return Counter(f"{case.get('classname')}.{case.get('name')}" for case in failed)
+def failing_tests(*options: str) -> Complain:
+    """Have the tests of the programs app complain, and those that the change has elsewhere, with options of pytest."""
+
+    def complain(bench: Bench) -> Counter[str]:
+        bench.require("pytest")
+        elsewhere = [path for path in bench.present() if "/tests/" in path and not path.startswith(APP)]
+        ignored = [f"--ignore={path}" for path in bench.left_out]
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.xml"
+            done = bench.run("-m", "pytest", "-q", f"--junitxml={report}", *options, *ignored, APP, *elsewhere)
+            if not report.is_file():
+                raise NotRun(find_reason(done))
+            cases = list(ElementTree.parse(report).iter("testcase"))
+        failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+        if not cases or len(failed) == len(cases):
+            raise NotRun(f"no test passes: {find_reason(done)}")
+        return Counter(f"{case.get('classname')}.{case.get('name')}" for case in failed)
+
+    return complain
 
 
-def tests_in_order(bench: Bench) -> Counter:
-    """Have the tests complain in the order of their files."""
-    return failing_tests(bench, "-p", "no:randomly")
-
-
-def tests_in_random_order(bench: Bench) -> Counter:
+def tests_in_random_order(bench: Bench) -> Counter[str]:
     """Have the tests complain in a random order."""
     bench.require("pytest_randomly")
-    return failing_tests(bench, "-p", "randomly", f"--randomly-seed={SEED}")
+    return failing_tests("-p", "randomly", f"--randomly-seed={SEED}")(bench)
 
 
 # What takes longest comes last.
@@ -226,6 +229,6 @@ GATES = (
     Gate("migrations, LMS", missing_migrations("lms")),
     Gate("migrations, Studio", missing_migrations("cms")),
     Gate("pylint", messages_of("pylint", "--score=n"), configures("pylint", "pylintrc", ".pylintrc")),
-    Gate("tests", tests_in_order, runs_tests=True),
+    Gate("tests", failing_tests("-p", "no:randomly"), runs_tests=True),
     Gate("tests, random order", tests_in_random_order, runs_tests=True),
 )

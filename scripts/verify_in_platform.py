@@ -18,17 +18,15 @@ import re
 import socket
 import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import apply_to_platform
 import gates_in_platform
+from checkout import make_worktree, write
+from edits.code import Refusal
 from gates_in_platform import APP, GATES, PATIENCE, Bench, Gate, NotRun
-from platform_edits import Refusal
 
 # Git ignores these folders, so a worktree lacks them. The platform's pytest hooks, which its pylint runs, write there.
 FOLDERS = ("test_root/log", "test_root/uploads")
@@ -51,22 +49,6 @@ class Result:
     in_full: bool = True
 
 
-@contextmanager
-def make_worktree(root: Path) -> Iterator[Path]:
-    """Make a temporary worktree of a checkout's HEAD."""
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(os.path.realpath(folder)) / "platform"
-        try:
-            add = ("-c", f"core.hooksPath={os.devnull}", "worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
-            apply_to_platform.git(root, *add)
-            for name in FOLDERS:
-                (tree / name).mkdir(parents=True, exist_ok=True)
-            yield tree
-        finally:
-            if tree.exists():
-                apply_to_platform.git(root, "worktree", "remove", "--force", str(tree))
-
-
 def find_tests_without_server(bench: Bench) -> tuple[str, list[str]]:
     """Return where the tests expect MongoDB, and, if nothing answers there, the files of tests that need it."""
     printed = re.search(r"^(\S+) (\d+)$", bench.run("-c", PRINT_MONGO).stdout, re.MULTILINE)
@@ -80,7 +62,7 @@ def find_tests_without_server(bench: Bench) -> tuple[str, list[str]]:
     return f"{host}:{port}", []
 
 
-def attempt(gate: Gate, bench: Bench) -> Counter | NotRun:
+def attempt(gate: Gate, bench: Bench) -> Counter[str] | NotRun:
     """Run a gate, or return why it cannot run."""
     try:
         return gate.complain(bench)
@@ -116,7 +98,10 @@ def verify(root: Path, python: str) -> int:
     files = sorted({path for part in parts for path in [*part.files, *part.edits] if path.endswith(".py")})
     results = []
     with make_worktree(root) as old, make_worktree(root) as new:
-        apply_to_platform.write(new, apply_to_platform.plan(new, parts, []))
+        write(new, apply_to_platform.plan(new, parts, []))
+        for tree in (old, new):
+            for name in FOLDERS:
+                (tree / name).mkdir(parents=True, exist_ok=True)
         print(f"Seed of the random order: {gates_in_platform.SEED}")
         address, left_out = find_tests_without_server(Bench(old, python, files))
         if left_out:

@@ -1,8 +1,184 @@
-"""
-The scripts are run as files, not as a package: their directory has to be on the path, as Python puts it there.
-"""
+"""What the tests of the commands share: a small change, checkouts for it, and a copy of this repository."""
 
-import sys
+import json
+import re
+import shutil
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import apply_to_platform
+import pytest
+from apply_to_platform import APPS, REPOSITORY, SETTINGS
+from checkout import TASKS
+
+from tests.checkouts import (
+    EARLIER,
+    EMPTY,
+    EVENTS,
+    FIRST_PAGE,
+    FIRST_TEXT,
+    GONE,
+    HOW_TO,
+    LATER_PAGE,
+    MESSAGES,
+    commit,
+    git,
+    state,
+    write_file,
+)
+from tests.edits.shapes import shape
+
+Run = Callable[..., bytes]
+Refuse = Callable[..., None]
+
+
+@pytest.fixture
+def change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the command carry a small change: this repository's own settings and emitter, an empty file, an odd one."""
+    root = tmp_path / "change"
+    for path in (EVENTS, SETTINGS):
+        write_file(root, path, (REPOSITORY / path).read_bytes())
+    for path in (EMPTY, APPS, TASKS):
+        write_file(root, path, b"")
+    write_file(root, HOW_TO, "Zürich\r\n\x0c\rno line feed at the end".encode())
+    write_file(root, FIRST_PAGE, FIRST_TEXT.encode())
+    write_file(root, LATER_PAGE, b"Later\n")
+    manifest = "".join(
+        f"[[parts]]\nname = '{name}'\nfiles = {files}\nedits = {edits}\nmessage = {json.dumps(MESSAGES[name])}\n"
+        for name, files, edits in (
+            ("events", [EVENTS, EMPTY, HOW_TO], [SETTINGS, TASKS]),
+            ("operation", [FIRST_PAGE], [APPS]),
+            ("event-bus", [LATER_PAGE], [APPS]),
+        )
+    )
+    write_file(root, "change.toml", manifest.encode())
+    monkeypatch.setattr(apply_to_platform, "REPOSITORY", root)
+    return root
+
+
+@pytest.fixture
+def recovery(change: Path) -> Path:
+    """Let the change have a part that adds the task and removes two files."""
+    write_file(change, TASKS, (REPOSITORY / TASKS).read_bytes())
+    write_file(change, "docs/how-to/repair.rst", b"Repair\n")
+    blob = git(change, "hash-object", "--stdin", content=EARLIER).decode()[:10]
+    part = f"""
+[[parts]]
+name = "recovery"
+files = ["docs/how-to/repair.rst"]
+edits = ["{TASKS}"]
+message = "feat: repair\\n\\nWhy.\\n"
+removed."{GONE}" = ["0123456789", "{blob}"]
+removed."lms/older.py" = [""]
+"""
+    manifest = change / "change.toml"
+    manifest.write_text(manifest.read_text() + part)
+    return change
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that makes a committed checkout of a release in the given shapes, once."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def prepare(*shapes: str) -> Path:
+        if shapes not in made:
+            tasks, settings, newline = shapes
+            root = made[shapes] = tmp_path_factory.mktemp("prepared")
+            for path, name in ((TASKS, f"tasks_{tasks}"), (SETTINGS, f"settings_{settings}"), (APPS, "apps")):
+                write_file(root, path, shape(name).replace("\n", newline).encode())
+            git(root, "init", "--quiet", "--template=", ".")
+            commit(root)
+            git(root, "config", "user.name", "Author")
+            git(root, "config", "user.email", "author@example.com")
+        return made[shapes]
+
+    return prepare
+
+
+@pytest.fixture
+def make_checkout(tmp_path: Path, prepared: Callable[..., Path]) -> Callable[..., Path]:
+    """Return a function that makes a committed checkout of a release in the given shapes."""
+
+    def make(tasks: str = "a", settings: str = "s3", newline: str = "\n") -> Path:
+        return shutil.copytree(prepared(tasks, settings, newline), tmp_path / "platform", copy_function=shutil.copy)
+
+    return make
+
+
+@pytest.fixture
+def checkout(make_checkout: Callable[..., Path]) -> Path:
+    """Make a committed checkout."""
+    return make_checkout()
+
+
+@pytest.fixture
+def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """Return a function that runs the command, and returns what it prints."""
+
+    def run_command(root: Path, *options: str) -> bytes:
+        assert apply_to_platform.main([str(root), *options]) == 0
+        return capfdbinary.readouterr().out
+
+    return run_command
+
+
+@pytest.fixture
+def refuse(capfdbinary: pytest.CaptureFixture[bytes]) -> Refuse:
+    """Return a function that checks that the command refuses with one line, and changes nothing."""
+
+    def check(root: Path, message: str, *options: str) -> None:
+        before = state(root)
+        assert apply_to_platform.main([str(root), *options]) == 2
+        printed, error = (text.decode() for text in capfdbinary.readouterr())
+        assert printed == ""
+        assert re.fullmatch(rf"error: .*{message}.*\n", error), error
+        assert state(root) == before
+
+    return check
+
+
+def without_the_change(root: Path) -> None:
+    """Take the change out of a copy of this repository."""
+    parts = tomllib.loads((REPOSITORY / "change.toml").read_text())["parts"]
+    for path in [path for part in parts for path in part["files"]]:
+        (root / path).unlink()
+    entry = r'^    "org\.openedx\.learning\.program\.certificate\.[a-z]+\.v1": \{\n(?: {5,}.*\n)*    \},\n'
+    for path, pattern, count in (
+        (TASKS, r"^.*emit_program_certificate_.*\n", 3),
+        (TASKS, r"(?<=    )response = (?=(award|revoke)_program_certificate\()", 2),
+        (TASKS, r"requests\.Response: What Credentials answered\.", 2),
+        (TASKS, r"^    return response\n", 2),
+        (TASKS, r'(?<=student = User\.objects)\.select_related\("profile"\)', 2),
+        (TASKS, r"\n\n@.*\ndef republish_program_certificates\((?:.*\n)*?    return counts\n", 1),
+        (SETTINGS, entry, 2),
+        (APPS, r" checks,", 1),
+        (APPS, r"^.*event_bus_checks.*\n\n", 1),
+    ):
+        new = "None" if "What Credentials answered" in pattern else ""
+        stripped, found = re.subn(pattern, new, (root / path).read_text(), flags=re.MULTILINE)
+        assert found == count, pattern
+        (root / path).write_text(stripped)
+
+
+@pytest.fixture(scope="session")
+def stripped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a checkout of this repository without the change, which no test may change."""
+    root = tmp_path_factory.mktemp("stripped") / "copy"
+    listed = git(REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode().split("\0")
+    for path in filter(None, listed):
+        if (REPOSITORY / path).is_file():
+            write_file(root, path, (REPOSITORY / path).read_bytes())
+    without_the_change(root)
+    git(root, "init", "--quiet", "--template=", ".")
+    commit(root)
+    git(root, "config", "user.name", "Author")
+    git(root, "config", "user.email", "author@example.com")
+    return root
+
+
+@pytest.fixture
+def copy(stripped: Path, tmp_path: Path) -> Path:
+    """Make a checkout of this repository without the change."""
+    return shutil.copytree(stripped, tmp_path / "copy")

@@ -1,0 +1,68 @@
+"""
+The imports in ``programs/apps.py``, and what is not Python.
+"""
+
+import pytest
+from edits.apps import edit_apps, edit_apps_for_the_bus
+from edits.code import Code, Refusal
+
+from tests.edits.shapes import PROGRAMS, check_line_ends, check_refusal, replaced, shape
+
+SIGNALS = "from . import signals  # noqa: F401 pylint: disable=unused-import\n"
+BUS = "from openedx.core.lib import event_bus_checks  # noqa: F401\n"
+INDENT = "        "
+
+
+@pytest.mark.parametrize(
+    ("imported", "checks", "bus"),
+    [
+        (
+            SIGNALS,
+            "from . import checks, signals  # noqa: F401 pylint: disable=unused-import\n",
+            f"{BUS.rstrip()} pylint: disable=unused-import\n\n{INDENT}{SIGNALS}",
+        ),
+        (
+            "from . import api, signals  # noqa: F401\n",
+            "from . import api, checks, signals  # noqa: F401\n",
+            f"{BUS}\n{INDENT}from . import api, signals  # noqa: F401\n",
+        ),
+        ("from . import (signals)\n", "from . import (checks, signals)\n", None),
+        (
+            f"from {PROGRAMS} import signals  # noqa: F401\n",
+            f"from {PROGRAMS} import checks, signals  # noqa: F401\n",
+            f"from {PROGRAMS} import signals  # noqa: F401\n{INDENT}{BUS}",
+        ),
+        (
+            f"# Receivers.\n{INDENT}import {PROGRAMS}.signals  # noqa: F401\n",
+            f"import {PROGRAMS}.checks  # noqa: F401\n\n{INDENT}# Receivers.\n"
+            f"{INDENT}import {PROGRAMS}.signals  # noqa: F401\n",
+            f"# Receivers.\n{INDENT}import {PROGRAMS}.signals  # noqa: F401\n{INDENT}{BUS}",
+        ),
+    ],
+)
+def test_ready_imports_the_checks_as_it_imports_the_signals(imported: str, checks: str, bus: str | None) -> None:
+    source = replaced(shape("apps"), SIGNALS, imported)
+    check_line_ends(edit_apps, source, replaced(shape("apps"), SIGNALS, checks))
+    if bus:
+        check_line_ends(edit_apps_for_the_bus, source, replaced(shape("apps"), SIGNALS, bus))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("def ready(", "def prepare(", "expected one such method, found 0"),
+        ("class ProgramsConfig(AppConfig):", "if True:", "expected one such method, found 0"),
+        (SIGNALS, "pass\n", "expected one import of the app's signals, found 0"),
+        (SIGNALS, "from .signals import handler\n", "expected one import of the app's signals, found 0"),
+        (SIGNALS, "from . import *\n", "expected one import of the app's signals, found 0"),
+        (SIGNALS, f"{SIGNALS}{INDENT}{SIGNALS}", "expected one import of the app's signals, found 2"),
+    ],
+)
+def test_other_shapes_are_refused(old: str, new: str, message: str) -> None:
+    check_refusal(edit_apps, replaced(shape("apps"), old, new), rf"ready\(\): {message}")
+
+
+@pytest.mark.parametrize("source", [b"def (:\n", b"print 'x'\n", b"x = '\xff'\n", b"# coding: nope\n", b"x = \x00\n"])
+def test_what_is_not_python_is_refused(source: bytes) -> None:
+    with pytest.raises(Refusal, match=r"^file.py: whole file: not valid Python 3\.\d+ \("):
+        Code("file.py", source)

@@ -1,0 +1,102 @@
+"""
+The entries in ``lms/envs/common.py``: where they are put, and which are left or refused.
+"""
+
+import re
+
+import pytest
+from edits.code import Code
+from edits.settings import EVENT_TYPES, PLACE, edit_settings
+
+from tests.edits.shapes import OWN_SETTINGS, check_line_ends, check_refusal, replaced, shape
+
+FIRST, SECOND = EVENT_TYPES
+ENTRIES = re.findall(
+    r'^    "org\.openedx\.learning\.program\..*?^    \},\n', OWN_SETTINGS.text, re.MULTILINE | re.DOTALL
+)
+BOTH = "".join(ENTRIES)
+FILLED = shape("settings_s2 filled")
+PREFIX, SUFFIX = FIRST[:20], FIRST[20:]
+TOPIC = '    "learning-program-certificate-lifecycle"'
+OPEN = f"{PLACE} = {{"
+
+
+def enabled(source: str, value: str) -> str:
+    """Return the settings with the first of the two events enabled."""
+    head, key, tail = source.partition(f'"{FIRST}": {{')
+    return head + key + tail.replace('"enabled": False', f'"enabled": {value}', 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        *[
+            (shape(f"settings_{name}"), replaced(shape(f"settings_{name}"), f"{old}\n{end}", f"{new}\n{BOTH}{end}"))
+            for name, old, new, end in (
+                ("s1", "        }\n    }", "        }\n    },", "}\nderived"),
+                ("s2", "\n    },", "\n    },", "}\n\nBEAMER"),
+                ("s3", "\n    # Further entries go here.", "\n    # Further entries go here.", "})\n"),
+                ("s3 comment", "\n    }", "\n    },", "})\n"),
+            )
+        ],
+        (f"{OPEN}  # none\n}}\n", f"{OPEN}  # none\n{BOTH}}}\n"),
+        (
+            f"{OPEN}\n    'other': {{}}  # why\n    # more\n}}\n",
+            f"{OPEN}\n    'other': {{}},  # why\n    # more\n{BOTH}}}\n",
+        ),
+        (f"{OPEN}\n    'other': (1)\n}}\n", f"{OPEN}\n    'other': (1),\n{BOTH}}}\n"),
+        # The entries take over the indentation.
+        (f"{OPEN}\n  'other': {{\n  }}\n}}", f"{OPEN}\n  'other': {{\n  }},\n{re.sub('(?m)^    ', '  ', BOTH)}}}"),
+        # What is there is left, and may be enabled.
+        (FILLED.replace('"', "'"), FILLED.replace('"', "'")),
+        (replaced(FILLED, ENTRIES[1], ""), FILLED),
+        *[
+            (replaced(text, ENTRIES[1], ""), text)
+            for text in (enabled(FILLED, "True"), enabled(FILLED, "Derived(_should_send_certificate_events)"))
+        ],
+        (replaced(FILLED, f'"{FIRST}": {{', f"\"{PREFIX}\" '{SUFFIX}': {{"),) * 2,
+        # A backslash that escapes nothing.
+        (f"ODD = '\\d'\n{OPEN}\n}}\n", f"ODD = '\\d'\n{OPEN}\n{BOTH}}}\n"),
+    ],
+)
+def test_what_becomes_of_a_configuration(source: str, expected: str, recwarn: pytest.WarningsRecorder) -> None:
+    check_line_ends(edit_settings, source, expected, OWN_SETTINGS)
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("", f"{PLACE}: expected one assignment .* found 0"),
+        (f"{PLACE} |= {{\n}}\n", f"{PLACE}: expected one assignment .* found 0"),
+        (f"{OPEN}\n}}\n{PLACE}.update({{\n}})\n", f"{PLACE}: expected one assignment .* found 2"),
+        (f"if True:\n    {OPEN}\n    }}\n", f"{PLACE}: .* at the top level"),
+        *[
+            (f"{PLACE}{text}\n", f"{PLACE}: expected a dict literal")
+            for text in (
+                " = dict(a=1)",
+                ".update(**{\n})",
+                ".update(other)",
+                " = {}",
+                " = {'other': {}}",
+                " = {\n    'other': {}}",
+            )
+        ],
+        (f"{OPEN}\n}}\n{PLACE}['{PREFIX}' '{SUFFIX}'] = 1\n", f"{FIRST}: mentioned elsewhere"),
+        *[
+            (FILLED.replace(old, new), f"{FIRST}: this entry is there already, with another topic or key")
+            for old, new in (
+                ("program_certificate.program.uuid", "program_certificate.uuid"),
+                (TOPIC, '    "my-topic"'),
+                ('"enabled": False', '"disabled": True'),
+            )
+        ],
+    ],
+)
+def test_other_shapes_are_refused(source: str, message: str) -> None:
+    check_refusal(edit_settings, source, message, OWN_SETTINGS)
+
+
+def test_without_entries_of_its_own_nothing_is_added() -> None:
+    own = Code("file.py", f"{OPEN}\n}}\n".encode())
+    check_refusal(edit_settings, shape("settings_s1"), f"{FIRST}: no such entry", own)

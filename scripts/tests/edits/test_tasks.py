@@ -1,0 +1,230 @@
+"""
+The edits of ``programs/tasks.py``: what becomes of each shape, and of shapes with some differences.
+"""
+
+import difflib
+
+import pytest
+from edits.tasks import edit_tasks
+
+from tests.checkouts import FIXTURES
+from tests.edits.shapes import (
+    AWARD,
+    AWARD_CALL,
+    AWARD_LOG,
+    CHECK,
+    DESCRIPTION,
+    HTTP_ERROR,
+    OWN_TASKS,
+    RESPONSE_AND_SESSION,
+    RETURN,
+    SESSION,
+    SMALL_HELPER,
+    Difference,
+    changed,
+    check_edit,
+    check_line_ends,
+    shape,
+)
+
+IMPORT = (
+    "from openedx.core.djangoapps.programs.events import"
+    " emit_program_certificate_awarded, emit_program_certificate_revoked\n"
+)
+RESPONSE_IMPORT = "from requests import Response\n"
+AWARDED_CALL = "            emit_program_certificate_awarded(student, program_uuid, response)\n"
+EARLIER_CALL = "            emit_program_certificate_awarded(student, program_uuid)\n"
+REVOKED_CALL = "            emit_program_certificate_revoked(student, program_uuid, response)\n"
+KEPT_AWARD = f"            response = {AWARD_CALL.strip()}\n"
+LOOKUP = "        student = User.objects.get(username=username)\n"
+LOOKUP_WITH_PROFILE = '        student = User.objects.select_related("profile").get(username=username)\n'
+CLIENT = "    failed = []\n    client"  # In the award task of shape A.
+BARE = 'ProgramData(uuid=program_uuid, title="", program_type="")'
+SEND = "            PROGRAM_CERTIFICATE_AWARDED.send_event(\n"
+PII = f"            pii = UserPersonalData(username='', email='', name='')\n{SEND}"
+IN_A_VARIABLE = [
+    (f"program={BARE}", "program=program", 2),
+    ("            certificate =", f"            program = {BARE}\n            certificate =", 2),
+]
+ANNOTATION = "            # .. event_implemented_name: PROGRAM_CERTIFICATE_AWARDED\n"
+TELL = "            # Tell the others.\n"
+DATA_IMPORT = "from openedx_events.learning.data import {}\n" + HTTP_ERROR
+SIGNALS = "import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED\n"
+GET = "from requests import get\n"
+WITHOUT_IMPORTS = [
+    ("from celery import shared_task\n", ""),
+    ("from celery.exceptions import MaxRetriesExceededError\n", ""),
+    ("from celery.utils.log import get_task_logger\n", ""),
+    ("from django.conf import settings\n", ""),
+    ("from django.contrib.auth import get_user_model\n", ""),
+]
+WITHOUT_OWNER = ("from edx_django_utils.monitoring import set_code_owner_attribute\n", "")
+CREDENTIALS_IMPORTS = (
+    "from openedx.core.djangoapps.credentials.api import is_credentials_enabled\n"
+    "from openedx.core.djangoapps.credentials.utils import (\n"
+    "    get_credentials_api_base_url,\n    get_credentials_api_client,\n)\n"
+)
+USES_USER_DATA = ("User = get_user_model()\n", "User = get_user_model()\nKIND = UserData\n")
+EXPORTS_PROGRAM_DATA = ("__name__)\n", '__name__)\n__all__ = ["ProgramData"]\n')
+LOOK_FOR_THIS = (AWARD_LOG, f"            # Operators look for this.\n{AWARD_LOG}")
+GET_IT, FIRST = ".get(username=username)\n", ".filter(username=username).first()\n"
+KEPT_ANSWER = f"            answer = {AWARD_CALL.strip()}  # kept\n"
+USED_ANSWER = "            LOGGER.debug(answer)\n"
+MANY_LINES = f"{AWARD}(  # ask\n                client, student, program_uuid\n            )\n"
+CHECKED = f'user.username, "credential": {{"program_uuid": program_uuid}}}})\n{CHECK}'
+AS_IT_IS = (
+    SMALL_HELPER.replace("):\n", ') -> "Answer":\n    """\n    Ask.\n\n    Returns:\n        It.\n    """\n') + RETURN
+)
+SECOND = "username, program_uuid):\n"
+AT_THE_TOP = (HTTP_ERROR, RESPONSE_IMPORT + HTTP_ERROR)
+KIND = ("User = get_user_model()\n", "User = get_user_model()\nKIND = Response\n")
+DATETIME = "    from datetime import datetime\n"
+
+
+def extra_line(line: str) -> Difference:
+    """Return the change that the award task of shape A has one more line before its loop."""
+    return (CLIENT, CLIENT.replace("    client", f"    {line}\n    client"))
+
+
+# A shape; what is changed in it; what is changed in the edited shape then (the same if None); that shape, if another.
+ACCEPTED = [
+    # Events that are sent inline: as shape A, in variables, in the else of the try, with other words for nothing.
+    ("a events", [], [], "a edited"),
+    ("c variables", [], [], "c edited"),
+    ("a events else", [], [], "a events edited else"),
+    ("c variables else", [], [], "c edited else"),
+    *[(shape, [(old, new, 2)], [], "c edited") for shape in ("c", "c variables") for old, new in (
+        ('uuid="",', "uuid='',"),
+        ('url="",', "certificate_available_date=None,"),
+        (', title="", program_type="")', ")"),
+        ("id=student.id", "id=7"),
+    )],
+    ("c variables", IN_A_VARIABLE, [], "c edited"),
+    ("a events", [(SEND, PII)], []),
+    ("a events", [(ANNOTATION, f"\n{TELL}{ANNOTATION}            #     with a second line\n")],
+     [(AWARDED_CALL, f"\n{TELL}{AWARDED_CALL}")]),
+    # Imports that something else uses, or that nothing used before; groups of imports.
+    ("a events", [USES_USER_DATA, EXPORTS_PROGRAM_DATA],
+     [USES_USER_DATA, EXPORTS_PROGRAM_DATA, (HTTP_ERROR, DATA_IMPORT.format("ProgramData, UserData"))]),
+    ("c", [USES_USER_DATA], [USES_USER_DATA, (HTTP_ERROR, DATA_IMPORT.format("(\n    UserData,\n)"))]),
+    ("a events", [("UserData, UserPersonalData\n", "UserData, UserPersonalData, XBlockData\n")],
+     [(HTTP_ERROR, DATA_IMPORT.format("XBlockData"))]),
+    ("a events", [("LOGGER = get", "from somewhere import status  # noqa: F401\nLOGGER = get")], None),
+    ("a events", [*WITHOUT_IMPORTS, WITHOUT_OWNER, (HTTP_ERROR, "")],
+     [*WITHOUT_IMPORTS, WITHOUT_OWNER, (f"import urljoin\n\n{HTTP_ERROR}", "import urljoin\n")]),
+    ("a events", [*WITHOUT_IMPORTS, WITHOUT_OWNER, (HTTP_ERROR, ""), (SIGNALS, SIGNALS + GET)],
+     [*WITHOUT_IMPORTS, WITHOUT_OWNER, (HTTP_ERROR, GET)]),
+    ("a", [(CREDENTIALS_IMPORTS, "# Progress.\n")], [(CREDENTIALS_IMPORTS + IMPORT, f"{IMPORT}\n# Progress.\n")]),
+    # Comments, the log line, and what is there already.
+    ("a", [LOOK_FOR_THIS, (AWARD_CALL, f"            # Ask.\n{AWARD_CALL.rstrip()};  # may raise\n")],
+     [LOOK_FOR_THIS, (KEPT_AWARD, f"            # Ask.\n{KEPT_AWARD.rstrip()};  # may raise\n")]),
+    ("a", [(AWARD_LOG, "")], None),
+    ("a edited", [(REVOKED_CALL, "")], [], "a edited"),
+    ("a edited", [(IMPORT, "")], [], "a edited"),
+    ("c edited", [(AWARDED_CALL, EARLIER_CALL)], [], "c edited"),
+    ("c edited", [(f"{CHECK}{RETURN}\n\n@", f"{CHECK}\n\n@")], [], "c edited"),
+    ("a edited earlier", [(EARLIER_CALL, f"{TELL}{EARLIER_CALL.rstrip()}  # never raises\n")],
+     [(AWARDED_CALL, f"{TELL}{AWARDED_CALL.rstrip()}  # never raises\n")], "a edited"),
+    # The learner.
+    ("a", [(LOOKUP, LOOKUP.replace(GET_IT, FIRST), 2)],
+     [(LOOKUP_WITH_PROFILE, LOOKUP_WITH_PROFILE.replace(GET_IT, FIRST), 2)]),
+    ("a", [(LOOKUP, LOOKUP_WITH_PROFILE.replace('"', "'"), 2)],
+     [(LOOKUP_WITH_PROFILE, LOOKUP_WITH_PROFILE.replace('"', "'"), 2)]),
+    ("a", [extra_line("from x import get\n    get(student=student).student = 1\n    failed[student] = 2")], None),
+    # What the task keeps.
+    ("a", [(AWARD_CALL, KEPT_ANSWER), (AWARD_LOG, AWARD_LOG + USED_ANSWER)],
+     [(KEPT_AWARD, KEPT_ANSWER), (AWARDED_CALL, AWARDED_CALL.replace("response", "answer") + USED_ANSWER)]),
+    ("a", [(AWARD_CALL, f"            {MANY_LINES}")], [(KEPT_AWARD, f"            response = {MANY_LINES}")]),
+    ("a", [extra_line("print(response=1)")], None),
+    # The helpers: a return of nothing, comments, another variable, one that returns the answer already.
+    *[("a", [(CHECKED, f"{CHECKED}    # Done.\n    {code}  # nothing\n")],
+       [(CHECKED + RETURN, f"{CHECKED}    # Done.\n    return response  # nothing\n")])
+      for code in ("return", "return None", "return (None)")],
+    ("a small", [(f"(1)\n{CHECK}", f"(1)\n    # Or else.\n{CHECK.rstrip()}  # raises\n    # That was it.\n")],
+     [(f"(1)\n{CHECK}{RETURN}", f"(1)\n    # Or else.\n{CHECK.rstrip()}  # raises\n{RETURN}    # That was it.\n")]),
+    ("a small", [(SMALL_HELPER, SMALL_HELPER.replace("response", "answer"))],
+     [(SMALL_HELPER + RETURN, (SMALL_HELPER + RETURN).replace("response", "answer"))]),
+    ("a small", [(SMALL_HELPER, AS_IT_IS)], [(SMALL_HELPER + RETURN, AS_IT_IS)]),
+    # The annotation of a helper, and the import of its class: beside Session, there already, at its place.
+    *[(shape, [("-> None:", f"-> {text}:")], []) for text in ('"None"', "'None'") for shape in ("c", "c plain")],
+    *[(shape, [(SECOND, SECOND.replace(":", " -> None:"))], [(SECOND, SECOND.replace(":", f" -> {text}:"))])
+      for shape, text in (("c", '"Response"'), ("c plain", "Response"))],
+    ("c", [(SESSION, RESPONSE_AND_SESSION)], []),
+    ("c edited", [(RESPONSE_AND_SESSION, SESSION), ('-> "Response"', "-> Response"), AT_THE_TOP], [], "c edited"),
+    ("c edited", [(RESPONSE_AND_SESSION, SESSION), ('-> "Response"', "-> Response"), AT_THE_TOP, KIND],
+     [(RESPONSE_AND_SESSION, SESSION), ('-> "Response"', "-> Response"), AT_THE_TOP, KIND], "c edited"),
+    ("c plain", [(DATETIME, f"{DATETIME}\n    {RESPONSE_IMPORT}")],
+     [("-> Response", '-> "Response"'), (f"{RESPONSE_IMPORT}{HTTP_ERROR}", HTTP_ERROR),
+      (DATETIME, f"{DATETIME}\n    {RESPONSE_IMPORT}")]),
+    *[("c plain", [(HTTP_ERROR, line + HTTP_ERROR)], [(RESPONSE_IMPORT + HTTP_ERROR, line + HTTP_ERROR)]) for line in (
+        RESPONSE_IMPORT,
+        "from requests import Response, Session  # noqa: F401\n",
+        "from requests import (\n    Response,\n)\n",
+    )],
+    *[("c plain", [(HTTP_ERROR, imports)], [(RESPONSE_IMPORT + HTTP_ERROR, expected)]) for imports, expected in (
+        (f"{HTTP_ERROR}from rules import a\n", f"{RESPONSE_IMPORT}{HTTP_ERROR}from rules import a\n"),
+        (f"\n# Errors.\n{HTTP_ERROR}", f"{RESPONSE_IMPORT}\n# Errors.\n{HTTP_ERROR}"),
+        ("from aiohttp import HTTPError\n", f"from aiohttp import HTTPError\n{RESPONSE_IMPORT}"),
+        ("from responses import HTTPError\n", f"{RESPONSE_IMPORT}from responses import HTTPError\n"),
+    )],
+    ("c plain", [("\nif TYPE_CHECKING", "\nfrom .utils import a  # noqa: F401\n\nif TYPE_CHECKING")], None),
+    ("c plain", WITHOUT_IMPORTS, None),
+]  # fmt: skip
+
+ARGUMENTS = "    Args:\n        client: A session,\n            opened before.\n\n        user: Who.\n"
+RETURNS = f"    Returns:\n{DESCRIPTION}"
+RAISES = "    Raises:\n        HTTPError: Refused.\n"
+DOCSTRINGS = [
+    (f"\n    Ask.\n\n{ARGUMENTS}\n    Returns:\n        None\n\n{RAISES}    ",
+     f"\n    Ask.\n\n{ARGUMENTS}\n{RETURNS}\n{RAISES}    "),
+    (f"\n    Ask.\n\n    Returns:\n      None\n\n{RAISES}    ",
+     f"\n    Ask.\n\n    Returns:\n{DESCRIPTION[2:]}\n{RAISES}    "),
+    ("\n    Ask.\n\n    Returns:\n        None", f"\n    Ask.\n\n{RETURNS.rstrip()}"),
+    *[(text, text) for text in (
+        f"\n    Ask.\n\n{RETURNS}    ",
+        f"\n    Ask.\n\n{ARGUMENTS}{RAISES}    ",
+        "Ask, and answer: None.",
+        "Returns: None.",
+        "",
+    )],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a", "c", "o2"])
+def test_what_becomes_of_a_shape(name: str) -> None:
+    source, edited = (shape(f"tasks_{name}{word}").splitlines(keepends=True) for word in ("", " edited"))
+    diff = "".join(difflib.unified_diff(source, edited, "before", "after", n=1))
+    assert diff == (FIXTURES / f"expected/tasks_{name}.diff").read_text()
+
+
+@pytest.mark.parametrize("name", ["a", "a events", "a events else", "c", "c variables else", "o2"])
+def test_a_shape_and_an_earlier_version_of_it_become_the_same(name: str) -> None:
+    edited = shape(f"tasks_{name} edited")
+    check_line_ends(edit_tasks, shape(f"tasks_{name}"), edited)
+    check_line_ends(edit_tasks, shape(f"tasks_{name} edited earlier"), edited)
+
+
+@pytest.mark.parametrize("row", ACCEPTED)
+def test_a_shape_with_differences(row: tuple) -> None:
+    name, changes, differences, *others = row
+    [result] = others or [f"{name} edited"]
+    expected = changed(f"tasks_{result}", changes if differences is None else differences)
+    check_edit(edit_tasks, changed(f"tasks_{name}", changes), expected)
+
+
+@pytest.mark.parametrize(("docstring", "expected"), DOCSTRINGS)
+def test_a_docstring_follows(docstring: str, expected: str) -> None:
+    head = f"def {AWARD}(client, user, program_uuid):\n"
+    source, edited = (
+        changed(f"tasks_a small{word}", [(head, f'{head}    """{text}"""\n')])
+        for word, text in (("", docstring), (" edited", expected))
+    )
+    check_line_ends(edit_tasks, source, edited)
+
+
+def test_the_tasks_of_this_repository_and_a_helper_without_a_line_feed() -> None:
+    assert "emit_program_certificate_awarded(student, program_uuid, response)" in OWN_TASKS
+    check_edit(edit_tasks, OWN_TASKS, OWN_TASKS)
+    others = changed("tasks_a small", [(f"{SMALL_HELPER}\n\n", "")])
+    edited = changed("tasks_a small edited", [(f"{SMALL_HELPER}{RETURN}\n\n", "")])
+    check_edit(edit_tasks, f"{others}\n\n{SMALL_HELPER.rstrip()}", f"{edited}\n\n{SMALL_HELPER}{RETURN.rstrip()}")

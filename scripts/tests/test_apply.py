@@ -1,0 +1,283 @@
+"""
+The command without ``--commit``: what it does to a checkout, what it prints, and what it refuses.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import apply_to_platform
+import pytest
+from apply_to_platform import APPS, REPOSITORY, SETTINGS
+from checkout import TASKS
+from edits.settings import EVENT_TYPES
+
+from tests.checkouts import (
+    EARLIER,
+    EMPTY,
+    EVENTS,
+    FIRST_PAGE,
+    FIRST_TEXT,
+    GONE,
+    HOW_TO,
+    LATER_ITEM,
+    LATER_PAGE,
+    NEW,
+    commit,
+    git,
+    shell,
+    tree,
+    write_file,
+)
+from tests.conftest import Refuse, Run
+
+EDITS = (SETTINGS, TASKS, APPS)
+SCRIPT = REPOSITORY / "scripts" / "apply_to_platform.py"
+COMMIT = "git add --all --force; git commit --quiet --message Prepared"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "settings", "newline"),
+    [("a", "s1", "\n"), ("a events", "s2", "\n"), ("c", "s3", "\r\n"), ("o2", "s3 comment", "\n")],
+)
+def test_apply_diff_and_apply_again(
+    change: Path, make_checkout: Callable[..., Path], run: Run, tasks: str, settings: str, newline: str
+) -> None:
+    root = make_checkout(tasks, settings, newline)
+    os.chmod(root / TASKS, 0o755)
+    git(root, "commit", "--quiet", "--all", "--message", "Executable")
+    before = tree(root)
+
+    patch = run(root, "--diff")
+    assert tree(root) == before
+    printed = run(root).decode().splitlines()
+    assert sorted(printed) == sorted([*(f"added {path}" for path in NEW), *(f"changed {path}" for path in EDITS)])
+    applied = tree(root)
+    for path in NEW:
+        assert applied[path][0] == (change / path).read_bytes()
+    assert applied[TASKS][1] & 0o777 == 0o755
+
+    # What was written is what the patch says.
+    git(root, "stash", "--quiet", "--include-untracked")
+    git(root, "apply", "-", content=patch)
+    assert tree(root) == applied
+
+    # Uncommitted or committed, a second run leaves it.
+    for prepare in (lambda _root: None, commit):
+        prepare(root)
+        assert b"nothing to change" in run(root)
+        assert run(root, "--diff") == b""
+        assert tree(root) == applied
+
+
+def test_it_runs_from_anywhere_and_a_closed_pipe_ends_it_quietly(checkout: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), checkout.name]
+    patch = subprocess.run([*command, "--diff"], cwd=tmp_path, capture_output=True, check=True).stdout
+    git(checkout, "apply", "--check", "-", content=patch)
+
+    for options in (["--diff"], []):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer) as closed:
+            result = subprocess.run(
+                [*command, *options], cwd=tmp_path, stdout=closed, stderr=subprocess.PIPE, check=False
+            )
+        assert (result.returncode, result.stderr) == (1, b"")
+        assert (checkout / EVENTS).exists() == (not options)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (EVENTS, "openedx/no_such_file.py", "change.toml: openedx/no_such_file.py: no such file"),
+        (EVENTS, "../change/change.toml", "change.toml: .*: no such file"),
+        (APPS, EVENTS, "change.toml: .*events.py: .* does not know how to edit it for operation"),
+        ("message = ", "text = ", "change.toml: whole file: cannot be read"),
+        ("files = [", "files = ", "change.toml: whole file: cannot be read"),
+        (EMPTY, GONE, f"change.toml: {GONE}: listed as removed, but this repository has it"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(
+    recovery: Path, checkout: Path, refuse: Refuse, old: str, new: str, message: str
+) -> None:
+    manifest = recovery / "change.toml"
+    manifest.write_text(manifest.read_text().replace(old, new, 1))
+    if new == GONE:
+        write_file(recovery, GONE, b"")
+    refuse(checkout, message)
+
+
+DIRTY = "checkout: has uncommitted changes"
+LINK = "checkout: this path leads over a symbolic link"
+REFUSED = {
+    "rm -rf .git": "checkout: .*not a git repository",
+    f"git rm --quiet {TASKS}; {COMMIT}": f"{TASKS}: checkout: no such file",
+    f"git rm --quiet {TASKS}; mkdir -p {TASKS[:-3]}": f"{TASKS}: checkout: this release keeps its tasks elsewhere",
+    f"sed -i s/raise_for_status/ok/ {TASKS}; {COMMIT}": f"{TASKS}: award_program_certificate.*: no requests-style call",
+    f'echo "print 1" > {TASKS}; {COMMIT}': f"{TASKS}: whole file: not valid Python",
+    **{f"echo '# unfinished' >> {path}": f"{path}: {DIRTY}" for path in EDITS},
+    f"echo '# unfinished' >> {TASKS}; git add {TASKS}": f"{TASKS}: {DIRTY}",
+    f"mkdir -p docs/how-to; echo mine > {HOW_TO}": f"{HOW_TO}: {DIRTY}",
+    f"mkdir -p .git/info docs/how-to; echo docs/ > .git/info/exclude; echo mine > {HOW_TO}": f"{HOW_TO}: {DIRTY}",
+    f"mkdir -p docs/how-to; echo old > {HOW_TO}; {COMMIT}; rm {HOW_TO}": f"{HOW_TO}: {DIRTY}",
+    f"mkdir -p {HOW_TO}": f"{HOW_TO}: checkout: cannot be read",
+    f"mv {TASKS} ../outside; ln -s $PWD/../outside {TASKS}; {COMMIT}": LINK,
+    f"mv openedx/core ../outside; ln -s $PWD/../outside openedx/core; {COMMIT}": LINK,
+    f"mkdir ../outside; ln -s ../outside docs; {COMMIT}": LINK,
+    f"mkdir -p docs/how-to; ln -s ../../../outside {HOW_TO}; {COMMIT}": LINK,
+    # What an earlier version had.
+    f"echo mine > {GONE}; {COMMIT}": f"{GONE}: checkout: .* this one differs: remove it yourself",
+    f"echo '{EARLIER.decode().strip()}' > {GONE}": f"{GONE}: {DIRTY}",
+}
+
+
+@pytest.mark.parametrize(("prepare", "message"), REFUSED.items())
+def test_a_checkout_is_refused(
+    recovery: Path, checkout: Path, refuse: Refuse, tmp_path: Path, prepare: str, message: str
+) -> None:
+    shell(checkout, prepare)
+    before = tree(tmp_path)
+    refuse(checkout, message)
+    refuse(checkout, message, "--diff")
+    assert tree(tmp_path) == before
+
+
+def test_what_is_no_checkout_is_refused(
+    change: Path,
+    checkout: Path,
+    refuse: Refuse,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # What ``make apply`` runs without PLATFORM=.
+    assert apply_to_platform.main([""]) == 2
+    assert capfdbinary.readouterr().err == b"error: PATH: checkout: is empty; name the top directory of a checkout\n"
+    refuse(checkout / "nowhere", "nowhere: checkout: no such directory")
+    refuse(checkout / "lms", "lms: checkout: not the top directory of a git checkout")
+    names = "events, operation, event-bus"
+    refuse(checkout, f"--part: recovery: no such part; there are {names}", "--part=recovery")
+    monkeypatch.setenv("PATH", str(checkout))
+    refuse(checkout, "checkout: cannot run git")
+
+
+def test_what_is_no_obstacle(change: Path, checkout: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work elsewhere, a hook's variables, a link to the checkout, and a manifest that lists fewer edits."""
+    manifest = change / "change.toml"
+    manifest.write_text(manifest.read_text().replace(f"'{APPS}'", ""))
+    write_file(checkout, "lms/notes.txt", b"unfinished")
+    monkeypatch.setenv("GIT_DIR", str(change))
+    (change / "link").symlink_to(checkout)
+    assert f"added {EVENTS}" in run(change / "link").decode()
+    assert git(checkout, "status", "--porcelain", APPS) == b""
+
+
+def test_an_earlier_version_is_brought_up_to_date_and_what_is_enabled_stays(
+    change: Path, checkout: Path, run: Run
+) -> None:
+    run(checkout)
+    text = (checkout / SETTINGS).read_text()
+    head, event_type, tail = text.partition(EVENT_TYPES[0])
+    write_file(
+        checkout, SETTINGS, (head + event_type + tail.replace('"enabled": False', '"enabled": True', 1)).encode()
+    )
+    applied = tree(checkout)
+    text = (checkout / TASKS).read_text()
+    for new, old in ((", response)\n", ")\n"), (" response = award_", " award_"), ("    return response\n", "")):
+        assert new in text
+        text = text.replace(new, old)
+    write_file(checkout, TASKS, text.encode())
+    write_file(checkout, HOW_TO, b"an earlier version\r\n")
+    commit(checkout)
+
+    git(checkout, "apply", "--check", "-", content=run(checkout, "--diff"))
+    assert run(checkout).decode().splitlines() == [f"changed {HOW_TO}", f"changed {TASKS}"]
+    assert tree(checkout) == applied
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_file_that_only_an_earlier_version_had_is_removed(
+    recovery: Path, make_checkout: Callable[..., Path], run: Run, newline: str
+) -> None:
+    root = make_checkout(newline=newline)
+    write_file(root, GONE, EARLIER.replace(b"\n", newline.encode()))
+    commit(root)
+
+    patch = run(root, "--diff")
+    assert f"removed {GONE}\n" in run(root).decode()
+    assert not (root / GONE).exists()
+    assert "def republish_program_certificates(" in (root / TASKS).read_text()
+    applied = tree(root)
+    assert b"nothing to change" in run(root)
+
+    git(root, "stash", "--quiet", "--include-untracked")
+    git(root, "apply", "-", content=patch)
+    assert tree(root) == applied
+
+
+def test_up_to_a_part(change: Path, checkout: Path, run: Run) -> None:
+    before = tree(checkout)
+    run(checkout, "--part", "events")
+    assert {path for path in tree(checkout).keys() - before.keys() if (checkout / path).is_file()} == {
+        EVENTS,
+        EMPTY,
+        HOW_TO,
+    }
+    assert [path for path in EDITS if tree(checkout)[path] != before[path]] == [SETTINGS, TASKS]
+    commit(checkout)
+
+    run(checkout, "--part", "operation")
+    assert (checkout / FIRST_PAGE).read_text() == FIRST_TEXT.replace(LATER_ITEM, "")
+    assert not (checkout / LATER_PAGE).exists()
+    assert "event_bus_checks" not in (checkout / APPS).read_text()
+    commit(checkout)
+
+    run(checkout)
+    assert (checkout / FIRST_PAGE).read_text() == FIRST_TEXT
+    assert "event_bus_checks" in (checkout / APPS).read_text()
+
+
+@pytest.mark.parametrize("failing", [1, 4, 8])
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_midway_takes_everything_back(
+    recovery: Path,
+    checkout: Path,
+    refuse: Refuse,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: int,
+    failure: BaseException,
+) -> None:
+    write_file(checkout, GONE, EARLIER)
+    commit(checkout)
+    before, real, calls = tree(checkout), Path.write_bytes, []
+
+    def fail(path: Path, content: bytes) -> None:
+        calls.append(path)
+        real(path, content[:20] if len(calls) == failing else content)
+        if len(calls) == failing:
+            raise failure
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    if isinstance(failure, OSError):
+        refuse(checkout, r"checkout: cannot be written \(No space left on device\); nothing was changed")
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            apply_to_platform.main([str(checkout)])
+    assert len(calls) >= failing
+    assert tree(checkout) == before
+
+
+def test_what_cannot_be_taken_back_is_named(
+    change: Path, checkout: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.write_bytes
+
+    def fail(path: Path, content: bytes) -> None:
+        if path == checkout / SETTINGS:
+            raise OSError(30, "Read-only file system")
+        real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    assert apply_to_platform.main([str(checkout)]) == 2
+    assert f"{SETTINGS}: checkout: was changed and cannot be restored".encode() in capfdbinary.readouterr().err

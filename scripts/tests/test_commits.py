@@ -1,0 +1,186 @@
+"""
+The command with ``--commit``: a commit of each part, on a branch that may have some of them.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import checkout as checkout_module
+import pytest
+from apply_to_platform import APPS, SETTINGS
+from checkout import TASKS
+
+from tests.checkouts import (
+    EARLIER,
+    EMPTY,
+    EVENTS,
+    FIRST_PAGE,
+    FIRST_TEXT,
+    GONE,
+    HOW_TO,
+    LATER_ITEM,
+    LATER_PAGE,
+    MESSAGES,
+    NEW,
+    commit,
+    git,
+    shell,
+    write_file,
+)
+from tests.conftest import Refuse, Run
+
+COMMITTED = [f"committed {message.splitlines()[0]}" for message in MESSAGES.values()]
+LAST = ["feat: watch the bus", "Why.", *sorted([FIRST_PAGE, LATER_PAGE, APPS])]
+
+
+def log(root: Path) -> list[list[str]]:
+    """Return the commits of a checkout after its first: subject, body, and the files of each."""
+    commits = git(root, "log", "--reverse", "--format=%x00%s%n%b", "--name-only").decode().split("\0")[2:]
+    return [[line for line in commit.splitlines() if line] for commit in commits]
+
+
+def test_a_commit_of_each_part(change: Path, checkout: Path, run: Run) -> None:
+    write_file(checkout, "lms/notes.txt", b"unfinished")
+    branch = git(checkout, "branch", "--show-current")
+
+    assert run(checkout, "--commit").decode().splitlines() == COMMITTED
+
+    assert git(checkout, "branch", "--show-current") == branch
+    assert git(checkout, "status", "--porcelain") == b"?? lms/notes.txt\n"
+    assert git(checkout, "log", "--format=%an <%ae>", "-1") == b"Author <author@example.com>\n"
+    assert log(checkout) == [
+        ["feat: the events", "Why, and how tested.", *sorted([EVENTS, EMPTY, HOW_TO, SETTINGS, TASKS])],
+        ["feat: watch them", "Why.", *sorted([FIRST_PAGE, APPS])],
+        LAST,
+    ]
+    # The same as without commits.
+    committed = git(checkout, "rev-parse", "HEAD^{tree}")
+    (checkout / "lms/notes.txt").unlink()
+    git(checkout, "reset", "--quiet", "--hard", "HEAD~3")
+    run(checkout)
+    git(checkout, "add", "--all")
+    assert git(checkout, "write-tree") == committed
+
+
+def test_a_part_at_a_time_and_again(change: Path, checkout: Path, run: Run) -> None:
+    for name, printed in zip(("events", "operation"), COMMITTED, strict=False):
+        assert run(checkout, "--commit", "--part", name).decode() == f"{printed}\n"
+    assert (checkout / FIRST_PAGE).read_text() == FIRST_TEXT.replace(LATER_ITEM, "")
+    assert b"nothing to commit" in run(checkout, "--commit", "--part", "operation")
+    # What reviewers changed in a part that is merged stays.
+    write_file(checkout, EVENTS, b"# Reviewed\n" + (checkout / EVENTS).read_bytes())
+    git(checkout, "commit", "--quiet", "--all", "--message", "Review")
+    run(checkout, "--commit")
+    assert log(checkout)[3:] == [LAST]
+    assert (checkout / FIRST_PAGE).read_text() == FIRST_TEXT
+    assert (checkout / EVENTS).read_text().startswith("# Reviewed\n")
+    # Once all is there, no part takes anything back.
+    for options in (["--commit"], ["--commit", "--part", "events"]):
+        assert b"nothing to commit" in run(checkout, *options)
+    git(checkout, "revert", "--no-edit", "HEAD~1")
+    for options in (["--part", "operation"], []):
+        assert b"nothing to change" in run(checkout, *options)
+
+
+def test_a_page_that_reviewers_changed_gets_no_link(change: Path, checkout: Path, run: Run) -> None:
+    run(checkout, "--commit", "--part", "operation")
+    write_file(checkout, FIRST_PAGE, b"Reviewed\n")
+    git(checkout, "commit", "--quiet", "--all", "--message", "Review")
+    run(checkout, "--commit")
+    assert log(checkout)[3:] == [[*LAST[:2], *sorted([LATER_PAGE, APPS])]]
+
+
+def test_a_commit_removes_what_only_an_earlier_version_had(
+    recovery: Path, checkout: Path, run: Run, refuse: Refuse
+) -> None:
+    write_file(checkout, GONE, EARLIER)
+    commit(checkout)
+    run(checkout, "--commit", "--part", "event-bus")
+    assert (checkout / GONE).exists()
+    # An earlier version of the other parts, for all that is known.
+    refuse(checkout, "checkout: has an earlier version of the change; update it", "--commit")
+    git(checkout, "reset", "--quiet", "--hard", "HEAD~3")
+    run(checkout, "--commit")
+    assert log(checkout)[-1] == ["feat: repair", "Why.", "docs/how-to/repair.rst", GONE, TASKS]
+    assert git(checkout, "status", "--porcelain") == b""
+
+
+def test_the_configuration_of_git_does_no_harm(change: Path, checkout: Path, run: Run, refuse: Refuse) -> None:
+    branch = git(checkout, "branch", "--show-current").decode().strip()
+    for name, value in (
+        (f"branch.{branch}.mergeOptions", "--squash"),
+        ("core.fileMode", "false"),
+        ("core.autocrlf", "true"),
+        ("core.safecrlf", "true"),
+    ):
+        git(checkout, "config", name, value)
+    # A hook that refuses every commit.
+    write_file(checkout, ".git/hooks/pre-commit", b"#!/bin/sh\nexit 1\n")
+    for path in (SETTINGS, TASKS, ".git/hooks/pre-commit"):
+        os.chmod(checkout / path, 0o755)
+    run(checkout, "--commit")
+    assert len(log(checkout)) == 3
+    assert b"mode change" not in git(checkout, "log", "--summary", "-3")
+    assert git(checkout, "status", "--porcelain") == b""
+    assert git(checkout, "worktree", "list").count(b"\n") == 1
+
+    # Checked out with other line ends, it is what it was.
+    for path in NEW:
+        (checkout / path).unlink()
+    git(checkout, "checkout", "--quiet", ".")
+    assert b"\r\n" in (checkout / FIRST_PAGE).read_bytes()
+    assert b"nothing to change" in run(checkout)
+
+    git(checkout, "config", "commit.gpgsign", "true")
+    git(checkout, "config", "gpg.program", "false")
+    git(checkout, "reset", "--quiet", "--hard", "HEAD~3")
+    refuse(checkout, "checkout: .*", "--commit")
+
+
+NOTES = "echo unfinished > lms/notes.txt; git add lms/notes.txt"
+LATER = f"mkdir -p docs/how-to .git/info; echo mine > {LATER_PAGE}"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        ("git checkout --quiet --detach", "checkout: no branch is checked out"),
+        ("git config --unset user.email", "checkout: fatal: no email was given and auto-detection is disabled"),
+        (NOTES, "checkout: something is in its index already"),
+        (f"echo '# unfinished' >> {TASKS}", f"{TASKS}: checkout: has uncommitted changes"),
+        (LATER, f"{LATER_PAGE}: checkout: has uncommitted changes"),
+        (f"{LATER}; echo docs/ > .git/info/exclude", f"{LATER_PAGE}: checkout: has uncommitted changes"),
+    ],
+)
+def test_commits_are_refused_as_a_whole(
+    change: Path,
+    checkout: Path,
+    refuse: Refuse,
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: str,
+    message: str,
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    shell(checkout, prepare)
+    refuse(checkout, message, "--commit")
+
+
+@pytest.mark.parametrize("failing", ["worktree", "add", "commit", "merge"])
+def test_a_failure_of_git_leaves_the_branch_where_it_was(
+    change: Path, checkout: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    real, calls = subprocess.run, []
+
+    def fail(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        if failing in command and "remove" not in command:
+            calls.append(command)
+            if len(calls) == (2 if failing == "commit" else 1):
+                raise subprocess.CalledProcessError(128, command, stderr=b"fatal: no space left on device\n")
+        return real(command, **options)
+
+    monkeypatch.setattr(checkout_module.subprocess, "run", fail)
+    refuse(checkout, "checkout: fatal: no space left on device", "--commit")
+    assert calls
