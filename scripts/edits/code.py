@@ -50,7 +50,6 @@ class Code:
         self.newline = "\r\n" if self.lines and self.lines[0].endswith("\r\n") else "\n"
 
     def refusal(self, place: str, what: str) -> Refusal:
-        """Return why this file cannot be edited."""
         return Refusal(self.file, place, what)
 
     def edited(self, *edits: Edit) -> "Code":
@@ -65,15 +64,12 @@ class Code:
         return self.starts[line - 1] + len(self.lines[line - 1].encode()[:column].decode())
 
     def start(self, node: Located) -> int:
-        """Return where a node begins."""
         return self.offset(node.lineno, node.col_offset)
 
     def end(self, node: Located) -> int:
-        """Return where a node ends."""
         return self.offset(last_line(node), node.end_col_offset or 0)
 
     def segment(self, node: Located) -> str:
-        """Return the text of a node."""
         return self.text[self.start(node) : self.end(node)]
 
     def indentation(self, node: Located) -> str:
@@ -97,7 +93,6 @@ class Code:
         return self.lines[first:last]
 
     def replace(self, node: Located, text: str) -> Edit:
-        """Return the edit that replaces a node."""
         return Edit(self.start(node), self.end(node), text)
 
     def below(self, statement: ast.stmt, line: str) -> Edit:
@@ -114,7 +109,6 @@ class Code:
 
 
 def last_line(node: Located) -> int:
-    """Return the number of a node's last line."""
     return node.end_lineno or node.lineno
 
 

@@ -38,29 +38,21 @@ def add_import(code: Code, line: str) -> Code:
 def drop_imports(code: Code, obsolete: set[str]) -> Code:
     """Remove those of the given names from the imports at the top that nothing in the file uses any more."""
     unused = obsolete - mentions(code.tree).keys()
-    edits: list[Edit] = []
-    removed: list[int] = []
-    for statement in imports_at_the_top(code):
-        names = statement.names
+    for statement in reversed(imports_at_the_top(code)):
+        names, last = statement.names, last_line(statement)
         kept = [number for number, alias in enumerate(names) if (alias.asname or alias.name) not in unused]
         if kept:
-            edits.append(Edit(code.end(names[kept[-1]]), code.end(names[-1]), ""))
+            edits = [Edit(code.end(names[kept[-1]]), code.end(names[-1]), "")]
             for number, (alias, following) in enumerate(pairwise(names[: kept[-1] + 1])):
                 if number not in kept:
                     edits.append(Edit(code.start(alias), code.start(following), ""))
+            code = code.edited(*edits)
         else:
-            removed += range(statement.lineno, last_line(statement) + 1)
-    edits += [Edit(code.starts[number - 1], code.starts[number], "") for number in removed]
-    for number in removed:
-        if number + 1 not in removed and not code.lines[number].strip():
             # Of the blank lines above and below what is removed, those below stay.
-            above = number - 1
-            while above in removed:
-                above -= 1
-            while not code.lines[above - 1].strip():
-                edits.append(Edit(code.starts[above - 1], code.starts[above], ""))
-                above -= 1
-    return code.edited(*edits)
+            above = "".join(code.lines_above(statement))
+            gap = 0 if above.strip() or code.lines[last].strip() else len(above)
+            code = code.edited(Edit(code.starts[statement.lineno - 1] - gap, code.starts[last], ""))
+    return code
 
 
 def imports_at_the_top(code: Code, source: str | None = None) -> list[ast.ImportFrom]:
@@ -83,11 +75,8 @@ def import_emitters(code: Code, source: str, emitters: tuple[str, ...]) -> Code:
 
 def guarded_import(code: Code) -> ast.ImportFrom | None:
     """Return the import from ``requests`` that is there for type checkers only, if there is no other."""
-    guarded = []
-    for node in code.tree.body:
-        match node:
-            case ast.If(ast.Name("TYPE_CHECKING"), body, []):
-                guarded += body
+    blocks = [node for node in code.tree.body if isinstance(node, ast.If) and not node.orelse]
+    guarded = [node for block in blocks if ast.unparse(block.test) == "TYPE_CHECKING" for node in block.body]
     found = [node for node in guarded if isinstance(node, ast.ImportFrom) and imported_from(node) == "requests"]
     return found[0] if len(found) == 1 and not imports_at_the_top(code, "requests") else None
 

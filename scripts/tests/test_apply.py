@@ -14,7 +14,7 @@ from apply_to_platform import APPS, REPOSITORY, SETTINGS
 from checkout import TASKS
 from edits.settings import EVENT_TYPES
 
-from tests.checkouts import (
+from tests.conftest import (
     EARLIER,
     EMPTY,
     EVENTS,
@@ -25,13 +25,16 @@ from tests.checkouts import (
     LATER_ITEM,
     LATER_PAGE,
     NEW,
+    Refuse,
+    Run,
     commit,
     git,
     shell,
     tree,
     write_file,
 )
-from tests.conftest import Refuse, Run
+
+pytestmark = pytest.mark.usefixtures("change")
 
 EDITS = (SETTINGS, TASKS, APPS)
 SCRIPT = REPOSITORY / "scripts" / "apply_to_platform.py"
@@ -145,7 +148,6 @@ def test_a_checkout_is_refused(
 
 
 def test_what_is_no_checkout_is_refused(
-    change: Path,
     checkout: Path,
     refuse: Refuse,
     capfdbinary: pytest.CaptureFixture[bytes],
@@ -173,9 +175,7 @@ def test_what_is_no_obstacle(change: Path, checkout: Path, run: Run, monkeypatch
     assert git(checkout, "status", "--porcelain", APPS) == b""
 
 
-def test_an_earlier_version_is_brought_up_to_date_and_what_is_enabled_stays(
-    change: Path, checkout: Path, run: Run
-) -> None:
+def test_an_earlier_version_is_brought_up_to_date_and_what_is_enabled_stays(checkout: Path, run: Run) -> None:
     run(checkout)
     text = (checkout / SETTINGS).read_text()
     head, event_type, tail = text.partition(EVENT_TYPES[0])
@@ -216,7 +216,7 @@ def test_a_file_that_only_an_earlier_version_had_is_removed(
     assert tree(root) == applied
 
 
-def test_up_to_a_part(change: Path, checkout: Path, run: Run) -> None:
+def test_up_to_a_part(checkout: Path, run: Run) -> None:
     before = tree(checkout)
     run(checkout, "--part", "events")
     assert {path for path in tree(checkout).keys() - before.keys() if (checkout / path).is_file()} == {
@@ -269,7 +269,7 @@ def test_a_failure_midway_takes_everything_back(
 
 
 def test_what_cannot_be_taken_back_is_named(
-    change: Path, checkout: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+    checkout: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Path.write_bytes
 

@@ -12,7 +12,7 @@ import pytest
 from apply_to_platform import APPS, SETTINGS
 from checkout import TASKS
 
-from tests.checkouts import (
+from tests.conftest import (
     EARLIER,
     EMPTY,
     EVENTS,
@@ -24,12 +24,15 @@ from tests.checkouts import (
     LATER_PAGE,
     MESSAGES,
     NEW,
+    Refuse,
+    Run,
     commit,
     git,
     shell,
     write_file,
 )
-from tests.conftest import Refuse, Run
+
+pytestmark = pytest.mark.usefixtures("change")
 
 COMMITTED = [f"committed {message.splitlines()[0]}" for message in MESSAGES.values()]
 LAST = ["feat: watch the bus", "Why.", *sorted([FIRST_PAGE, LATER_PAGE, APPS])]
@@ -41,7 +44,7 @@ def log(root: Path) -> list[list[str]]:
     return [[line for line in commit.splitlines() if line] for commit in commits]
 
 
-def test_a_commit_of_each_part(change: Path, checkout: Path, run: Run) -> None:
+def test_a_commit_of_each_part(checkout: Path, run: Run) -> None:
     write_file(checkout, "lms/notes.txt", b"unfinished")
     branch = git(checkout, "branch", "--show-current")
 
@@ -64,7 +67,7 @@ def test_a_commit_of_each_part(change: Path, checkout: Path, run: Run) -> None:
     assert git(checkout, "write-tree") == committed
 
 
-def test_a_part_at_a_time_and_again(change: Path, checkout: Path, run: Run) -> None:
+def test_a_part_at_a_time_and_again(checkout: Path, run: Run) -> None:
     for name, printed in zip(("events", "operation"), COMMITTED, strict=False):
         assert run(checkout, "--commit", "--part", name).decode() == f"{printed}\n"
     assert (checkout / FIRST_PAGE).read_text() == FIRST_TEXT.replace(LATER_ITEM, "")
@@ -84,7 +87,7 @@ def test_a_part_at_a_time_and_again(change: Path, checkout: Path, run: Run) -> N
         assert b"nothing to change" in run(checkout, *options)
 
 
-def test_a_page_that_reviewers_changed_gets_no_link(change: Path, checkout: Path, run: Run) -> None:
+def test_a_page_that_reviewers_changed_gets_no_link(checkout: Path, run: Run) -> None:
     run(checkout, "--commit", "--part", "operation")
     write_file(checkout, FIRST_PAGE, b"Reviewed\n")
     git(checkout, "commit", "--quiet", "--all", "--message", "Review")
@@ -107,7 +110,7 @@ def test_a_commit_removes_what_only_an_earlier_version_had(
     assert git(checkout, "status", "--porcelain") == b""
 
 
-def test_the_configuration_of_git_does_no_harm(change: Path, checkout: Path, run: Run, refuse: Refuse) -> None:
+def test_the_configuration_of_git_does_no_harm(checkout: Path, run: Run, refuse: Refuse) -> None:
     branch = git(checkout, "branch", "--show-current").decode().strip()
     for name, value in (
         (f"branch.{branch}.mergeOptions", "--squash"),
@@ -155,7 +158,6 @@ LATER = f"mkdir -p docs/how-to .git/info; echo mine > {LATER_PAGE}"
     ],
 )
 def test_commits_are_refused_as_a_whole(
-    change: Path,
     checkout: Path,
     refuse: Refuse,
     monkeypatch: pytest.MonkeyPatch,
@@ -170,7 +172,7 @@ def test_commits_are_refused_as_a_whole(
 
 @pytest.mark.parametrize("failing", ["worktree", "add", "commit", "merge"])
 def test_a_failure_of_git_leaves_the_branch_where_it_was(
-    change: Path, checkout: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch, failing: str
+    checkout: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     real, calls = subprocess.run, []
 

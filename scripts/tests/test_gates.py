@@ -11,7 +11,7 @@ import gates_in_platform
 import pytest
 from gates_in_platform import Bench, Complain, NotRun, configures, find_reason, lines
 
-from tests.checkouts import write_file
+from tests.conftest import write_file
 from tests.test_verify import FILES, PROGRAMS
 
 

@@ -18,8 +18,7 @@ from django.core.management import load_command_class
 from pytest_django.fixtures import Settings
 
 from common.djangoapps.student.tests.factories import UserFactory
-from tests.checkouts import git
-from tests.conftest import Run
+from tests.conftest import Run, git
 from tests.edits.shapes import PROGRAMS
 
 PARTS = apply_to_platform.read_manifest()

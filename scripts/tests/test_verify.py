@@ -20,7 +20,7 @@ from gates_in_platform import Bench, Gate, NotRun
 from verify_in_platform import Result, find_tests_without_server, judge, summarize
 
 from testbed.checks import platform_gates
-from tests.checkouts import commit, git, tree, write_file
+from tests.conftest import commit, git, tree, write_file
 
 PROGRAMS = "openedx/core/djangoapps/programs"
 TESTS_WITH_MONGO = f"{PROGRAMS}/tests/test_utils.py"

@@ -6,6 +6,7 @@ A shape is named by its fixture and what is done to it: ``tasks_c variables else
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from apply_to_platform import REPOSITORY, SETTINGS
@@ -14,8 +15,7 @@ from edits.code import Code, Refusal
 from edits.settings import edit_settings
 from edits.tasks import edit_tasks
 
-from tests.checkouts import FIXTURES
-
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 OWN_TASKS = (REPOSITORY / TASKS).read_text()
 OWN_SETTINGS = Code(f"this repository's {SETTINGS}", (REPOSITORY / SETTINGS).read_bytes())
 

@@ -1,10 +1,9 @@
 """
-The imports in ``programs/apps.py``, and what is not Python.
+The imports in ``programs/apps.py``.
 """
 
 import pytest
 from edits.apps import edit_apps, edit_apps_for_the_bus
-from edits.code import Code, Refusal
 
 from tests.edits.shapes import PROGRAMS, check_line_ends, check_refusal, replaced, shape
 
@@ -60,9 +59,3 @@ def test_ready_imports_the_checks_as_it_imports_the_signals(imported: str, check
 )
 def test_other_shapes_are_refused(old: str, new: str, message: str) -> None:
     check_refusal(edit_apps, replaced(shape("apps"), old, new), rf"ready\(\): {message}")
-
-
-@pytest.mark.parametrize("source", [b"def (:\n", b"print 'x'\n", b"x = '\xff'\n", b"# coding: nope\n", b"x = \x00\n"])
-def test_what_is_not_python_is_refused(source: bytes) -> None:
-    with pytest.raises(Refusal, match=r"^file.py: whole file: not valid Python 3\.\d+ \("):
-        Code("file.py", source)

@@ -1,5 +1,5 @@
 """
-The edits of ``programs/tasks.py``: what becomes of each shape, and of shapes with some differences.
+The edits of ``programs/tasks.py``: what becomes of each shape, and of shapes with differences; what is refused.
 """
 
 import difflib
@@ -7,23 +7,25 @@ import difflib
 import pytest
 from edits.tasks import edit_tasks
 
-from tests.checkouts import FIXTURES
 from tests.edits.shapes import (
     AWARD,
     AWARD_CALL,
     AWARD_LOG,
     CHECK,
     DESCRIPTION,
+    FIXTURES,
     HTTP_ERROR,
     OWN_TASKS,
     RESPONSE_AND_SESSION,
     RETURN,
+    REVOKE,
     SESSION,
     SMALL_HELPER,
     Difference,
     changed,
     check_edit,
     check_line_ends,
+    check_refusal,
     shape,
 )
 
@@ -49,8 +51,6 @@ IN_A_VARIABLE = [
 ANNOTATION = "            # .. event_implemented_name: PROGRAM_CERTIFICATE_AWARDED\n"
 TELL = "            # Tell the others.\n"
 DATA_IMPORT = "from openedx_events.learning.data import {}\n" + HTTP_ERROR
-SIGNALS = "import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED\n"
-GET = "from requests import get\n"
 WITHOUT_IMPORTS = [
     ("from celery import shared_task\n", ""),
     ("from celery.exceptions import MaxRetriesExceededError\n", ""),
@@ -109,11 +109,8 @@ ACCEPTED = [
     ("c", [USES_USER_DATA], [USES_USER_DATA, (HTTP_ERROR, DATA_IMPORT.format("(\n    UserData,\n)"))]),
     ("a events", [("UserData, UserPersonalData\n", "UserData, UserPersonalData, XBlockData\n")],
      [(HTTP_ERROR, DATA_IMPORT.format("XBlockData"))]),
-    ("a events", [("LOGGER = get", "from somewhere import status  # noqa: F401\nLOGGER = get")], None),
     ("a events", [*WITHOUT_IMPORTS, WITHOUT_OWNER, (HTTP_ERROR, "")],
      [*WITHOUT_IMPORTS, WITHOUT_OWNER, (f"import urljoin\n\n{HTTP_ERROR}", "import urljoin\n")]),
-    ("a events", [*WITHOUT_IMPORTS, WITHOUT_OWNER, (HTTP_ERROR, ""), (SIGNALS, SIGNALS + GET)],
-     [*WITHOUT_IMPORTS, WITHOUT_OWNER, (HTTP_ERROR, GET)]),
     ("a", [(CREDENTIALS_IMPORTS, "# Progress.\n")], [(CREDENTIALS_IMPORTS + IMPORT, f"{IMPORT}\n# Progress.\n")]),
     # Comments, the log line, and what is there already.
     ("a", [LOOK_FOR_THIS, (AWARD_CALL, f"            # Ask.\n{AWARD_CALL.rstrip()};  # may raise\n")],
@@ -228,3 +225,119 @@ def test_the_tasks_of_this_repository_and_a_helper_without_a_line_feed() -> None
     others = changed("tasks_a small", [(f"{SMALL_HELPER}\n\n", "")])
     edited = changed("tasks_a small edited", [(f"{SMALL_HELPER}{RETURN}\n\n", "")])
     check_edit(edit_tasks, f"{others}\n\n{SMALL_HELPER.rstrip()}", f"{edited}\n\n{SMALL_HELPER}{RETURN.rstrip()}")
+
+
+def at(place: str, message: str) -> str:
+    return rf"{place}\(\): .*{message}"
+
+
+# The place and the message; a shape; what is changed in it.
+REFUSED = [
+    # Functions and calls that are not there, or not as they should be.
+    (at(f"{AWARD}s", "found 0"), "a", [(f"def {AWARD}s(", "def award_programs(")]),
+    (at(REVOKE, "found 0"), "a", [(f"def {REVOKE}(", "def revoke(")]),
+    (at(AWARD, "no requests-style call"), "o1", []),
+    *[(at(f"{AWARD}s", message), "a", [(AWARD_CALL, new)]) for message, new in (
+        ("expected one call of .* found 2", KEPT_AWARD + AWARD_CALL),
+        ("expected one call of .* found 1", f"{AWARD_CALL}            done = {AWARD}\n"),
+        ("the variable of the loop", AWARD_CALL.replace("program_uuid", "uuid")),
+        ("student, .* is bound elsewhere too", f"            student = {AWARD_CALL.strip()}\n"),
+        *[(r"expected one call of .* found 0", f"            {form.format(AWARD_CALL.strip())}\n") for form in (
+            "pass", "done, = {}", "done += {}", "done = {}.ok", "done = {}; print(done)", "self.{}", "if {}: pass"
+        )],
+    )],
+    *[(at(f"{AWARD}s", message), "a", [("for program_uuid in sorted(completed(student)):", new)]) for message, new in (
+        ("found 0", "while program_uuid := next(completed):"),
+        ("the variable of the loop", "for program_uuid, _ in []:"),
+    )],
+    # The emitter, the signals and the imports.
+    *[(at(f"{AWARD}s", r"calls the emitter in another way than .*\(student, program_uuid, response\)$"), "a edited",
+       [("awarded(student, program_uuid, response)", f"awarded({arguments})")]) for arguments in (
+        "user, program_uuid", "student, program_uuid, response=response", "student, program_uuid, response, time=NOW"
+    )],
+    (at(f"{AWARD}s", "elsewhere than right after"), "a",
+     [(AWARD_LOG, f"            if 1:\n    {EARLIER_CALL}{AWARD_LOG}")]),
+    (at(f"{AWARD}s", "elsewhere than right after"), "a events edited else", [(AWARD_LOG, AWARD_LOG + AWARDED_CALL)]),
+    *[(at(f"{AWARD}s", "sent in a way"), name, [(SEND, new)]) for name in ("a events", "a events else") for new in (
+        SEND.replace("PROGRAM", "if True: PROGRAM"),
+        f"{SEND}                time=NOW,\n",
+        f"            now = 1\n{SEND}",
+    )],
+    (at(f"{AWARD}s", "sent in a way"), "a",
+     [(HTTP_ERROR, f"{HTTP_ERROR}from x import PROGRAM_CERTIFICATE_AWARDED as AWARDED\n")]),
+    ("imports: .* another way", "a",
+     [("LOGGER = get", "from .events import emit_program_certificate_awarded\nLOGGER = get")]),
+    ("imports: no first-party import at the top", "a", [("from typing", "PATH = 1\nfrom typing")]),
+    # Events that carry more than the emitter sends.
+    *[(at(f"{AWARD}s", "sent (inline is not|in a way)"), name, [(old, new, 2)])
+      for name in ("c", "c variables", "c else") for old, new in (
+        ('uuid="",', "uuid=credential.uuid,"),
+        ('url="",', 'url="", certificate_available_date=now,'),
+        ('url="",', "**more,"),
+        ('title=""', "title=program.title"),
+        ('uuid=program_uuid, title="", program_type=""', 'program_uuid, "A title", "MicroMasters"'),
+        (f"program={BARE}", "program=describe(program_uuid)"),
+        ("ProgramCertificateData(\n", "ProgramCertificateDataWithTitle(\n"),
+    )],
+    (at(f"{AWARD}s", "the event sent inline is not known to be without title"), "c variables",
+     [*IN_A_VARIABLE, ('title=""', 'title="A title"', 2)]),
+    (at(f"{AWARD}s", "pii is used elsewhere"), "a events", [(SEND, PII), extra_line("pii = 1")]),
+    # The learner, and a variable named like the answer's.
+    *[(at(f"{AWARD}s", "cannot tell which variable holds the learner"), "a", [change]) for change in (
+        (LOOKUP, "        student = find(username)\n", 2),
+        (LOOKUP, f"        def find():\n    {LOOKUP}            return student\n\n        student = find()\n", 2),
+        extra_line("for _, (student, *_) in failed: pass"),
+    )],
+    *[(at(f"{AWARD}s", "looked up in another way than by User.objects"), "a",
+       [("student = User.objects.get", f"student = {users}.get", 2)]) for users in (
+        "find_users()", "User.objects.select_related('profile', 'preferences')", "User.objects.filter(is_active=True)"
+    )],
+    *[(at(f"{AWARD}s", "response is used already"), "a", [extra_line(line)]) for line in (
+        "response.failed = 1", "print(f'{response}')", "def find(response): pass"
+    )],
+    # The helpers.
+    *[(at(AWARD, message), "a small", [(f"(1)\n{CHECK}", f"(1)\n{new}")]) for message, new in (
+        ("expected one raise_for_status", f"{CHECK}    print(1)\n"),
+        ("expected one raise_for_status", f"    if response:\n    {CHECK}"),
+        ("expected one raise_for_status", f"{CHECK}{CHECK}"),
+        ("expected one raise_for_status", "    response.raise_for_status(1)\n"),
+        ("expected one raise_for_status", "    return response.raise_for_status()\n"),
+        ("expected one raise_for_status", "    response.raise_for_status(); return response\n"),
+        ("expected one raise_for_status", "    client.post(2).raise_for_status()\n"),
+        ("response is not bound once", f"    response = wrap(response)\n{CHECK}"),
+        ("client is not bound once", "    client.raise_for_status()\n"),
+        ("returns something else than response", f"{CHECK}    return response.ok\n"),
+        ("returns something else than response", f"    if not response:\n        return\n{CHECK}"),
+        ("no requests-style call", ""),
+    )],
+    (at(AWARD, "response is not bound once"), "a small", [("response = client.post(1)", "response = client or 1")]),
+    (at(REVOKE, "is decorated"), "a", [(f"def {REVOKE}(", f"@quiet\ndef {REVOKE}(")]),
+    *[(at(AWARD, "its docstring says that it returns something else than None"), "c",
+       [("    Returns:\n        None\n\n    Raises:\n", f"{text}\n    Raises:\n")]) for text in (
+        "    Returns:\n        None: Nothing.\n",
+        "    Returns:\n        None\n\n        or so\n",
+        "    Returns:\n",
+        "    Returns: None\n",
+        "    :return: None\n",
+        "    Returns:\n        None\n\n    Returns:\n        None\n",
+    )],
+    # Their annotations.
+    *[(at(AWARD, "is annotated to return something else than None"), "c", [("-> None:", f"-> {annotation}:")])
+      for annotation in ("bool", "'Response'", "Response | None")],
+    *[(f"imports: {message}", "c plain", [change]) for message, *change in (
+        ("Response is bound in another way", "LOGGER = get", "def f(Response): pass\nLOGGER = get"),
+        ("Response is bound in another way", "LOGGER = get", f"{RESPONSE_IMPORT}Response = 1\nLOGGER = get"),
+        ("Response is bound in another way", DATETIME, f"{DATETIME}    from x import Response\n"),
+        ("Response is bound in another way", HTTP_ERROR, f"from x import Y as Response\n{HTTP_ERROR}"),
+        ("requests is imported from in another way", HTTP_ERROR, f"from requests import *\n{HTTP_ERROR}"),
+        ("requests is imported from in another way", HTTP_ERROR, f"from requests import Response as R\n{HTTP_ERROR}"),
+        ("no third-party import at the top", "from celery import", "X = 1\nfrom celery import"),
+    )],
+    *[("imports: requests is imported from in another way", "c", [("import Session\n", f"import {names}\n")])
+      for names in ("Session, get", "Session as S")],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "name", "changes"), REFUSED)
+def test_other_shapes_are_refused(message: str, name: str, changes: list[Difference]) -> None:
+    check_refusal(edit_tasks, changed(f"tasks_{name}", changes), message)

@@ -1,0 +1,36 @@
+"""
+How code is read: what is not Python, and every way to bind a name.
+"""
+
+import ast
+from collections import Counter
+
+import pytest
+from edits.code import Code, Refusal, bindings
+
+BINDINGS = """
+a = b = 1; c: int = 1; d += 1; del e
+for f, (g, *h) in x: pass
+with x as i: pass
+if j := 1: pass
+try: pass
+except x as k: pass
+import l.x, x as m
+from x import n, x as o
+def p(q, *r, s=x, **t): nonlocal x; u = x
+class v: pass
+async def w(): pass
+match x:
+    case [y, *z] | {"": 1, **A} | x(x=B): pass
+lambda C: x; [x for D in x]; x.x = x[x] = x(x=x)
+"""
+
+
+def test_every_way_to_bind_a_name_counts() -> None:
+    assert bindings(ast.parse(BINDINGS)) == Counter("abcdefghijklmnopqrstuvwyzABCD")
+
+
+@pytest.mark.parametrize("source", [b"def (:\n", b"print 'x'\n", b"x = '\xff'\n", b"# coding: nope\n", b"x = \x00\n"])
+def test_what_is_not_python_is_refused(source: bytes) -> None:
+    with pytest.raises(Refusal, match=r"^file.py: whole file: not valid Python 3\.\d+ \("):
+        Code("file.py", source)
