@@ -28,10 +28,6 @@ DATABASES = {{name: {{"ENGINE": "django.db.backends.sqlite3", "NAME": f"{folder}
 """
 
 
-Complain = Callable[["Bench"], Counter[str]]
-IsConfigured = Callable[[Path], bool]
-
-
 class NotRun(Exception):
     """Why a gate cannot run."""
 
@@ -85,20 +81,21 @@ class Bench:
 
 @dataclass(frozen=True)
 class Gate:
-    """Something that may complain: its name, of what, as lines, whether a checkout has it, whether it runs tests."""
+    """Something that may complain: its name, and of what, as lines."""
 
     name: str
-    complain: Complain
-    is_configured: IsConfigured = lambda root: True
+    complain: Callable[..., Counter[str]]
+    # What ``complain`` is given besides the bench.
+    arguments: tuple[str, ...] = ()
+    # A section of setup.cfg, tox.ini or pyproject.toml, and files of its own; nothing if each checkout has this gate.
+    configured_in: tuple[str, ...] = ()
     runs_tests: bool = False
 
-
-def configures(section: str, *own_files: str) -> IsConfigured:
-    """Tell whether a checkout has one of some files, or a section of setup.cfg, tox.ini or pyproject.toml."""
-
-    def is_configured(root: Path) -> bool:
-        if any((root / name).is_file() for name in own_files):
+    def is_configured(self, root: Path) -> bool:
+        """Tell whether a checkout configures it."""
+        if not self.configured_in or any((root / name).is_file() for name in self.configured_in[1:]):
             return True
+        section = self.configured_in[0]
         for name in ("setup.cfg", "tox.ini"):
             parser = configparser.RawConfigParser(strict=False)
             parser.read(root / name, encoding="utf-8")
@@ -106,8 +103,6 @@ def configures(section: str, *own_files: str) -> IsConfigured:
                 return True
         pyproject = root / "pyproject.toml"
         return pyproject.is_file() and section in tomllib.loads(pyproject.read_text("utf-8")).get("tool", {})
-
-    return is_configured
 
 
 # What the gates complain of
@@ -131,38 +126,30 @@ def find_reason(done: subprocess.CompletedProcess[str]) -> str:
     return said[-1].strip()[:300]
 
 
-def messages_of(tool: str, *arguments: str) -> Complain:
+def messages_of(bench: Bench, tool: str, *arguments: str) -> Counter[str]:
     """Have a tool complain about the change's files."""
-
-    def complain(bench: Bench) -> Counter[str]:
-        bench.require(tool)
-        done = bench.run("-m", tool, *arguments, *bench.present())
-        found = lines(done.stdout + done.stderr)
-        # An F message of pylint: it could not check that file. (Those of ruff have three digits, and no colon.)
-        if fatal := next(filter(None, (re.match(r"\S+\.py: F\d{4}: ", line) for line in found)), None):
-            raise NotRun(f"{fatal[0]}{find_reason(done)}")
-        if done.returncode and not found:
-            raise NotRun(find_reason(done))
-        return found
-
-    return complain
+    bench.require(tool)
+    done = bench.run("-m", tool, *arguments, *bench.present())
+    found = lines(done.stdout + done.stderr)
+    # An F message of pylint: it could not check that file. (Those of ruff have three digits, and no colon.)
+    if fatal := next(filter(None, (re.match(r"\S+\.py: F\d{4}: ", line) for line in found)), None):
+        raise NotRun(f"{fatal[0]}{find_reason(done)}")
+    if done.returncode and not found:
+        raise NotRun(find_reason(done))
+    return found
 
 
-def missing_migrations(service: str) -> Complain:
+def missing_migrations(bench: Bench, service: str) -> Counter[str]:
     """Have Django complain about migrations that the app lacks in a service."""
-
-    def complain(bench: Bench) -> Counter[str]:
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "verify_settings.py").write_text(OWN_DATABASES.format(service=service, folder=folder))
-            path = os.pathsep.join([str(bench.root), folder])
-            command = ("manage.py", service, "makemigrations", "programs", "--check", "--dry-run", "--no-input")
-            done = bench.run(*command, DJANGO_SETTINGS_MODULE="verify_settings", PYTHONPATH=path)
-        _, heading, missing = done.stdout.partition("Migrations for ")
-        if done.returncode and not heading:
-            raise NotRun(find_reason(done))
-        return Counter(filter(str.strip, f"{heading}{missing}".splitlines()))
-
-    return complain
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "verify_settings.py").write_text(OWN_DATABASES.format(service=service, folder=folder))
+        path = os.pathsep.join([str(bench.root), folder])
+        command = ("manage.py", service, "makemigrations", "programs", "--check", "--dry-run", "--no-input")
+        done = bench.run(*command, DJANGO_SETTINGS_MODULE="verify_settings", PYTHONPATH=path)
+    _, heading, missing = done.stdout.partition("Migrations for ")
+    if done.returncode and not heading:
+        raise NotRun(find_reason(done))
+    return Counter(filter(str.strip, f"{heading}{missing}".splitlines()))
 
 
 def broken_contracts(bench: Bench) -> Counter[str]:
@@ -190,45 +177,39 @@ def bad_annotations(bench: Bench) -> Counter[str]:
     return found
 
 
-def failing_tests(*options: str) -> Complain:
+def failing_tests(bench: Bench, *options: str) -> Counter[str]:
     """Have the tests of the programs app complain, and those that the change has elsewhere, with options of pytest."""
-
-    def complain(bench: Bench) -> Counter[str]:
-        bench.require("pytest")
-        elsewhere = [path for path in bench.present() if "/tests/" in path and not path.startswith(APP)]
-        ignored = [f"--ignore={path}" for path in bench.left_out]
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "report.xml"
-            done = bench.run("-m", "pytest", "-q", f"--junitxml={report}", *options, *ignored, APP, *elsewhere)
-            if not report.is_file():
-                raise NotRun(find_reason(done))
-            cases = list(ElementTree.parse(report).iter("testcase"))
-        failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
-        if not cases or len(failed) == len(cases):
-            raise NotRun(f"no test passes: {find_reason(done)}")
-        return Counter(f"{case.get('classname')}.{case.get('name')}" for case in failed)
-
-    return complain
+    bench.require("pytest")
+    elsewhere = [path for path in bench.present() if "/tests/" in path and not path.startswith(APP)]
+    ignored = [f"--ignore={path}" for path in bench.left_out]
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        done = bench.run("-m", "pytest", "-q", f"--junitxml={report}", *options, *ignored, APP, *elsewhere)
+        if not report.is_file():
+            raise NotRun(find_reason(done))
+        cases = list(ElementTree.parse(report).iter("testcase"))
+    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    if not cases or len(failed) == len(cases):
+        raise NotRun(f"no test passes: {find_reason(done)}")
+    return Counter(f"{case.get('classname')}.{case.get('name')}" for case in failed)
 
 
 def tests_in_random_order(bench: Bench) -> Counter[str]:
     """Have the tests complain in a random order."""
     bench.require("pytest_randomly")
-    return failing_tests("-p", "randomly", f"--randomly-seed={SEED}")(bench)
+    return failing_tests(bench, "-p", "randomly", f"--randomly-seed={SEED}")
 
 
 # What takes longest comes last.
 GATES = (
-    Gate("pycodestyle", messages_of("pycodestyle"), configures("pycodestyle")),
-    Gate(
-        "ruff", messages_of("ruff", "check", "--output-format=concise"), configures("ruff", "ruff.toml", ".ruff.toml")
-    ),
-    Gate("isort", messages_of("isort", "--check-only"), configures("isort", ".isort.cfg")),
+    Gate("pycodestyle", messages_of, ("pycodestyle",), ("pycodestyle",)),
+    Gate("ruff", messages_of, ("ruff", "check", "--output-format=concise"), ("ruff", "ruff.toml", ".ruff.toml")),
+    Gate("isort", messages_of, ("isort", "--check-only"), ("isort", ".isort.cfg")),
     Gate("annotations", bad_annotations),
-    Gate("import-linter", broken_contracts, configures("importlinter", ".importlinter")),
-    Gate("migrations, LMS", missing_migrations("lms")),
-    Gate("migrations, Studio", missing_migrations("cms")),
-    Gate("pylint", messages_of("pylint", "--score=n"), configures("pylint", "pylintrc", ".pylintrc")),
-    Gate("tests", failing_tests("-p", "no:randomly"), runs_tests=True),
+    Gate("import-linter", broken_contracts, configured_in=("importlinter", ".importlinter")),
+    Gate("migrations, LMS", missing_migrations, ("lms",)),
+    Gate("migrations, Studio", missing_migrations, ("cms",)),
+    Gate("pylint", messages_of, ("pylint", "--score=n"), ("pylint", "pylintrc", ".pylintrc")),
+    Gate("tests", failing_tests, ("-p", "no:randomly"), runs_tests=True),
     Gate("tests, random order", tests_in_random_order, runs_tests=True),
 )

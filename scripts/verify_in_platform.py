@@ -65,7 +65,7 @@ def find_tests_without_server(bench: Bench) -> tuple[str, list[str]]:
 def attempt(gate: Gate, bench: Bench) -> Counter[str] | NotRun:
     """Run a gate, or return why it cannot run."""
     try:
-        return gate.complain(bench)
+        return gate.complain(bench, *gate.arguments)
     except NotRun as reason:
         return reason
     except subprocess.TimeoutExpired:

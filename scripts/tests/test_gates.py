@@ -4,12 +4,13 @@ The gates of ``make verify``, one by one: what they say of files, and what keeps
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
 import gates_in_platform
 import pytest
-from gates_in_platform import Bench, Complain, NotRun, configures, find_reason, lines
+from gates_in_platform import Bench, Gate, NotRun, find_reason, lines
 
 from tests.conftest import write_file
 from tests.test_verify import FILES, PROGRAMS
@@ -40,26 +41,27 @@ def test_what_moves_is_not_new() -> None:
 )
 def test_what_a_checkout_configures(tmp_path: Path, path: str, text: str, configured: bool) -> None:
     (tmp_path / path).write_text(text)
-    assert configures("isort", ".isort.cfg")(tmp_path) == configured
+    gate = Gate("isort", gates_in_platform.messages_of, configured_in=("isort", ".isort.cfg"))
+    assert gate.is_configured(tmp_path) == configured
 
 
 HINT = "import atexit, sys\natexit.register(sys.stderr.write, '\\tHINT: Set DEFAULT_AUTO_FIELD.\\n')\n"
 
 
 @pytest.mark.parametrize(
-    ("gate", "reason"),
+    ("complain", "arguments", "reason"),
     [
-        (gates_in_platform.messages_of("no_such_linter"), "the virtual environment has no no_such_linter"),
-        (lambda bench: bench.script("no-such-command"), "the virtual environment has no no-such-command"),
-        (gates_in_platform.failing_tests("-p", "no:django"), "no test passes"),
-        (gates_in_platform.missing_migrations("lms"), "^ImportError: no settings$"),
-        (gates_in_platform.bad_annotations, "lms/envs/common.py"),
-        (gates_in_platform.broken_contracts, "Could not read any configuration"),
-        (gates_in_platform.messages_of("pylint"), r"^file.py: F0002: FileNotFoundError: .*'test_root/log/hooks'$"),
+        (gates_in_platform.messages_of, ["no_such_linter"], "the virtual environment has no no_such_linter"),
+        (Bench.script, ["no-such-command"], "the virtual environment has no no-such-command"),
+        (gates_in_platform.failing_tests, ["-p", "no:django"], "no test passes"),
+        (gates_in_platform.missing_migrations, ["lms"], "^ImportError: no settings$"),
+        (gates_in_platform.bad_annotations, [], "lms/envs/common.py"),
+        (gates_in_platform.broken_contracts, [], "Could not read any configuration"),
+        (gates_in_platform.messages_of, ["pylint"], r"^file.py: F0002: FileNotFoundError: .*'test_root/log/hooks'$"),
     ],
 )
 def test_what_is_missing_or_crashes_is_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Complain, reason: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complain: Callable, arguments: list[str], reason: str
 ) -> None:
     monkeypatch.setenv("PYLINTHOME", str(tmp_path / "pylint"))
     (tmp_path / PROGRAMS).mkdir(parents=True)
@@ -70,7 +72,7 @@ def test_what_is_missing_or_crashes_is_not_run(
         path = f"openedx/core/{name}.py"
         write_file(tmp_path, path, dedent(FILES.get(path, "")).encode())
     with pytest.raises(NotRun, match=reason):
-        gate(Bench(tmp_path, sys.executable, ["file.py"]))
+        complain(Bench(tmp_path, sys.executable, ["file.py"]), *arguments)
 
 
 TRACEBACK = "Traceback (most recent call last):\n"

@@ -280,7 +280,7 @@ def test_verdicts_are_printed_when_they_are_known(
         printed.append(capsys.readouterr().out)
         return Counter()
 
-    gates = (Gate("a", complain), Gate("b", complain, lambda root: False), Gate("c", complain))
+    gates = (Gate("a", complain), Gate("b", complain, configured_in=("b",)), Gate("c", complain))
     monkeypatch.setattr(verify_in_platform, "GATES", gates)
     assert verify_in_platform.main([str(stripped), "--venv", sys.prefix]) == 0
     printed.append(capsys.readouterr().out)
