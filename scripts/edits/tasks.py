@@ -102,10 +102,8 @@ def checked_response(code: Code, helper: ast.FunctionDef, place: str) -> str:
             pass
         case _:
             raise code.refusal(place, "expected one raise_for_status(), of a variable, as the last statement")
-    assigned = [node.targets for node in nodes if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
-    if bindings(helper)[variable] != 1 or not any(
-        isinstance(targets[0], ast.Name) and targets[0].id == variable for targets in assigned if len(targets) == 1
-    ):
+    requests = [node for node in nodes if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
+    if bindings(helper)[variable] != 1 or [variable] not in [list(map(ast.unparse, node.targets)) for node in requests]:
         raise code.refusal(place, f"{variable} is not bound once, to the answer of a request")
     returned = [node.value for node in nodes if isinstance(node, ast.Return)]
     if len(returned) != len(ending) or any(

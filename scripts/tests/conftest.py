@@ -45,13 +45,11 @@ def git(root: Path, *arguments: str, content: bytes | None = None) -> bytes:
 
 
 def commit(root: Path) -> None:
-    """Commit all that is in a checkout."""
     git(root, "add", "--all", "--force")
     git(root, "commit", "--quiet", "--message", "A release")
 
 
 def write_file(root: Path, path: str, content: bytes) -> None:
-    """Write a file and the folders above it."""
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_bytes(content)
 
@@ -72,7 +70,6 @@ def state(root: Path) -> tuple[dict[str, tuple[bytes, int]], dict[Path, bytes]]:
 
 
 def shell(root: Path, commands: str) -> None:
-    """Run some shell commands in a checkout."""
     subprocess.run(["sh", "-ec", commands], cwd=root, check=True, capture_output=True)
 
 
