@@ -99,7 +99,7 @@ def change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def recovery(change: Path) -> Path:
-    """Let the change have a part that adds the task and removes two files."""
+    """Let the change have a part that adds the task and removes a file."""
     write_file(change, TASKS, (REPOSITORY / TASKS).read_bytes())
     write_file(change, "docs/how-to/repair.rst", b"Repair\n")
     blob = git(change, "hash-object", "--stdin", content=EARLIER).decode()[:10]
@@ -110,7 +110,6 @@ files = ["docs/how-to/repair.rst"]
 edits = ["{TASKS}"]
 message = "feat: repair\\n\\nWhy.\\n"
 removed."{GONE}" = ["0123456789", "{blob}"]
-removed."lms/older.py" = [""]
 """
     manifest = change / "change.toml"
     manifest.write_text(manifest.read_text() + part)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import apply_to_platform
+import checkout as checkout_module
 import pytest
 from apply_to_platform import APPS, REPOSITORY, SETTINGS
 from checkout import TASKS
@@ -177,17 +178,14 @@ def test_what_is_no_obstacle(change: Path, checkout: Path, run: Run, monkeypatch
 
 def test_an_earlier_version_is_brought_up_to_date_and_what_is_enabled_stays(checkout: Path, run: Run) -> None:
     run(checkout)
-    text = (checkout / SETTINGS).read_text()
-    head, event_type, tail = text.partition(EVENT_TYPES[0])
-    write_file(
-        checkout, SETTINGS, (head + event_type + tail.replace('"enabled": False', '"enabled": True', 1)).encode()
-    )
+    head, event_type, tail = (checkout / SETTINGS).read_text().partition(EVENT_TYPES[0])
+    (checkout / SETTINGS).write_text(head + event_type + tail.replace('"enabled": False', '"enabled": True', 1))
     applied = tree(checkout)
     text = (checkout / TASKS).read_text()
     for new, old in ((", response)\n", ")\n"), (" response = award_", " award_"), ("    return response\n", "")):
         assert new in text
         text = text.replace(new, old)
-    write_file(checkout, TASKS, text.encode())
+    (checkout / TASKS).write_text(text)
     write_file(checkout, HOW_TO, b"an earlier version\r\n")
     commit(checkout)
 
@@ -219,11 +217,7 @@ def test_a_file_that_only_an_earlier_version_had_is_removed(
 def test_up_to_a_part(checkout: Path, run: Run) -> None:
     before = tree(checkout)
     run(checkout, "--part", "events")
-    assert {path for path in tree(checkout).keys() - before.keys() if (checkout / path).is_file()} == {
-        EVENTS,
-        EMPTY,
-        HOW_TO,
-    }
+    assert {path for path in NEW if (checkout / path).exists()} == {EVENTS, EMPTY, HOW_TO}
     assert [path for path in EDITS if tree(checkout)[path] != before[path]] == [SETTINGS, TASKS]
     commit(checkout)
 
@@ -238,33 +232,34 @@ def test_up_to_a_part(checkout: Path, run: Run) -> None:
     assert "event_bus_checks" in (checkout / APPS).read_text()
 
 
-@pytest.mark.parametrize("failing", [1, 4, 8])
+@pytest.mark.parametrize("failing", [EVENTS, SETTINGS, GONE])
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_failure_midway_takes_everything_back(
     recovery: Path,
     checkout: Path,
     refuse: Refuse,
     monkeypatch: pytest.MonkeyPatch,
-    failing: int,
+    failing: str,
     failure: BaseException,
 ) -> None:
     write_file(checkout, GONE, EARLIER)
     commit(checkout)
-    before, real, calls = tree(checkout), Path.write_bytes, []
+    before, put, calls = tree(checkout), checkout_module.put, []
 
-    def fail(path: Path, content: bytes) -> None:
-        calls.append(path)
-        real(path, content[:20] if len(calls) == failing else content)
-        if len(calls) == failing:
+    def fail(target: Path, content: bytes | None) -> None:
+        first = target == checkout / failing and target not in calls
+        calls.append(target)
+        put(target, content[:20] if first and content else content)
+        if first:
             raise failure
 
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr(checkout_module, "put", fail)
     if isinstance(failure, OSError):
         refuse(checkout, r"checkout: cannot be written \(No space left on device\); nothing was changed")
     else:
         with pytest.raises(KeyboardInterrupt):
             apply_to_platform.main([str(checkout)])
-    assert len(calls) >= failing
+    assert calls.count(checkout / failing) == 2
     assert tree(checkout) == before
 
 
