@@ -8,36 +8,26 @@ PROGRAMS = "openedx.core.djangoapps.programs"
 BUS_CHECKS = "openedx.core.lib.event_bus_checks"
 
 
-def find_ready(code: Code) -> tuple[list[ast.stmt], ast.stmt]:
+def find_ready(code: Code) -> tuple[list[ast.stmt], ast.ImportFrom]:
     """Return the statements of the app's ``ready()``, and the one among them that imports the ``signals``."""
-    found = [
-        method
-        for node in code.tree.body
-        if isinstance(node, ast.ClassDef)
-        for method in node.body
-        if isinstance(method, ast.FunctionDef) and method.name == "ready"
-    ]
+    classes = [node for node in code.tree.body if isinstance(node, ast.ClassDef)]
+    methods = [node for found in classes for node in found.body if isinstance(node, ast.FunctionDef)]
+    found = [method.body for method in methods if method.name == "ready"]
     if len(found) != 1:
         raise code.refusal("ready()", f"expected one such method, found {len(found)}")
-    anchors = [
-        statement for statement in found[0].body if imports(statement, PROGRAMS, "signals") and code.is_alone(statement)
-    ]
+    anchors = [node for node in found[0] if isinstance(node, ast.ImportFrom) and imports(node, PROGRAMS, "signals")]
     if len(anchors) != 1:
         raise code.refusal("ready()", f"expected one import of the app's signals, found {len(anchors)}")
-    return found[0].body, anchors[0]
+    return found[0], anchors[0]
 
 
 def edit_apps(code: Code) -> Code:
-    """Import the ``checks`` the way ``signals`` are imported."""
+    """Import the ``checks`` with the ``signals``."""
     body, anchor = find_ready(code)
     if any(imports(statement, PROGRAMS, "checks") for statement in body):
         return code
-    if isinstance(anchor, ast.ImportFrom):
-        place = code.start(next(alias for alias in anchor.names if alias.name > "checks"))
-        return code.edited(Edit(place, place, "checks, "))
-    return code.edited(
-        code.above(anchor, code.indentation(anchor) + f"import {PROGRAMS}.checks{code.remainder(anchor)}")
-    )
+    place = code.start(next(alias for alias in anchor.names if alias.name > "checks"))
+    return code.edited(Edit(place, place, "checks, "))
 
 
 def edit_apps_for_the_bus(code: Code) -> Code:
@@ -53,10 +43,7 @@ def edit_apps_for_the_bus(code: Code) -> Code:
 
 def imports(statement: ast.stmt, package: str, name: str) -> bool:
     """Tell whether a statement imports a module of a package; the app's own is the one that ``.`` stands for."""
-    match statement:
-        case ast.ImportFrom(names=names):
-            own = (package, ".") if package == PROGRAMS else (package,)
-            return imported_from(statement) in own and name in [alias.name for alias in names]
-        case ast.Import([ast.alias(module, None)]):
-            return module == f"{package}.{name}"
-    return False
+    if not isinstance(statement, ast.ImportFrom):
+        return False
+    sources = (package, ".") if package == PROGRAMS else (package,)
+    return imported_from(statement) in sources and name in [alias.name for alias in statement.names]

@@ -216,10 +216,9 @@ def learner_lookup(code: Code, task: ast.FunctionDef) -> tuple[str, ast.expr]:
     found = []
     for node in [node for block, _ in blocks(task) for node in block]:
         match node:
-            case ast.Assign([ast.Name(variable)], ast.Call(ast.Attribute(users, "get"), [], [by])) | ast.Assign(
-                [ast.Name(variable)],
-                ast.Call(ast.Attribute(ast.Call(ast.Attribute(users, "filter"), [], [by]), "first"), [], []),
-            ) if ast.unparse(by) == "username=username":
+            case ast.Assign([ast.Name(variable)], ast.Call(ast.Attribute(users, "get"), [], [by])) if (
+                ast.unparse(by) == "username=username"
+            ):
                 found.append((variable, users))
     if len(found) != 1 or bindings(task)[found[0][0]] != 1:
         what = "cannot tell which variable holds the learner: no single look-up by username"

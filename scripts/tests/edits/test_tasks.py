@@ -67,7 +67,6 @@ CREDENTIALS_IMPORTS = (
 USES_USER_DATA = ("User = get_user_model()\n", "User = get_user_model()\nKIND = UserData\n")
 EXPORTS_PROGRAM_DATA = ("__name__)\n", '__name__)\n__all__ = ["ProgramData"]\n')
 LOOK_FOR_THIS = (AWARD_LOG, f"            # Operators look for this.\n{AWARD_LOG}")
-GET_IT, FIRST = ".get(username=username)\n", ".filter(username=username).first()\n"
 KEPT_ANSWER = f"            answer = {AWARD_CALL.strip()}  # kept\n"
 USED_ANSWER = "            LOGGER.debug(answer)\n"
 MANY_LINES = f"{AWARD}(  # ask\n                client, student, program_uuid\n            )\n"
@@ -123,8 +122,6 @@ ACCEPTED = [
     ("a edited earlier", [(EARLIER_CALL, f"{TELL}{EARLIER_CALL.rstrip()}  # never raises\n")],
      [(AWARDED_CALL, f"{TELL}{AWARDED_CALL.rstrip()}  # never raises\n")], "a edited"),
     # The learner.
-    ("a", [(LOOKUP, LOOKUP.replace(GET_IT, FIRST), 2)],
-     [(LOOKUP_WITH_PROFILE, LOOKUP_WITH_PROFILE.replace(GET_IT, FIRST), 2)]),
     ("a", [(LOOKUP, LOOKUP_WITH_PROFILE.replace('"', "'"), 2)],
      [(LOOKUP_WITH_PROFILE, LOOKUP_WITH_PROFILE.replace('"', "'"), 2)]),
     ("a", [extra_line("from x import get\n    get(student=student).student = 1\n    failed[student] = 2")], None),
@@ -284,7 +281,7 @@ REFUSED = [
     (at(f"{AWARD}s", "pii is used elsewhere"), "a events", [(SEND, PII), extra_line("pii = 1")]),
     # The learner, and a variable named like the answer's.
     *[(at(f"{AWARD}s", "cannot tell which variable holds the learner"), "a", [change]) for change in (
-        (LOOKUP, "        student = find(username)\n", 2),
+        (LOOKUP, "        student = User.objects.filter(username=username).first()\n", 2),
         (LOOKUP, f"        def find():\n    {LOOKUP}            return student\n\n        student = find()\n", 2),
         extra_line("for _, (student, *_) in failed: pass"),
     )],
