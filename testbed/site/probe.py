@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from functools import partial
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,9 @@ class ProbeConfig(AppConfig):
     def ready(self) -> None:
         """Connect."""
         if path := os.environ.get("TESTBED_CONSUMED"):
-            _connect(partial(_record_event, path))
+            _connect(_record_event, path)
         if path := os.environ.get("TESTBED_CONSUMER_HANGS"):
-            _connect(partial(_hang, path))
+            _connect(_hang, path)
         if path := os.environ.get("TESTBED_TASKS"):
             _record_tasks(path)
         if divisor := os.environ.get("TESTBED_RETRY_DIVISOR"):
@@ -54,9 +54,10 @@ def _append(path: str, record: dict[str, Any]) -> None:
         file.write((json.dumps(record, ensure_ascii=False, default=str) + "\n").encode())
 
 
-def _connect(receiver: Any) -> None:
+def _connect(receiver: Any, *arguments: Any) -> None:
+    bound = update_wrapper(partial(receiver, *arguments), receiver)  # openedx-events logs a receiver's name
     for event in (PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED):
-        event.connect(receiver, weak=False)
+        event.connect(bound, weak=False)
 
 
 def _raise(**kwargs: Any) -> None:
