@@ -1,0 +1,238 @@
+"""
+The site of the fault suite on Kafka: ``test_faults.py`` and ``test_consumers.py`` break it.
+"""
+
+import contextlib
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import yaml
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from testbed.pages.blocks import named_block
+from testbed.run.inputs import AWARDED, REVOKED
+from testbed.servers.kafka.apache import ApacheKafka
+from testbed.servers.kafka.apache import command as kafka_command
+from testbed.servers.processes import PATIENCE, Process, Processes, wait_for
+from testbed.servers.valkey import connect
+from testbed.site.kafka import KafkaSite, MockCluster
+from testbed.site.site import QUEUE, TOPIC
+from testbed.tests.faults.site import BrokenSite, program
+
+COURSE_RUN = "course-v1:OpenX+KAFKA+2026"
+PROGRAM = program(0, COURSE_RUN)
+LEARNERS = [f"learner{number}" for number in range(200)]
+# Kafka's scripts, and what they start.
+SCRIPTS = {"kafka-topics.sh": "org.apache.kafka.tools.TopicCommand"}
+REPUBLISH = "republish_program_certificate_events"
+STARTED_BY_TESTS = ("worker", "republish", "consumer")
+
+
+class KafkaFaultSite(KafkaSite, BrokenSite):
+    """A site with learners who have completed a program, and with no worker yet."""
+
+    far = True
+    cluster: MockCluster | ApacheKafka
+    registry: Process
+
+    def __init__(self, processes: Processes, directory: Path, kafka: str) -> None:
+        super().__init__(processes, directory, kafka)
+        self.start_redis()
+        for _what, begin in self.bus_steps():
+            begin()
+        self.settings_module = "lms.envs.production"
+        self.block = ""  # the page's block of settings, if the play has it
+        self.asked = self.played = self.runs = self.tasks_before = 0
+        self.ends_before: list[int] | None = None
+        self.own_topic = self.own_group = ""
+        self.create_topic()
+        self.begin_group()
+        self.begin_site([PROGRAM])
+        self.do("register_schemas", event_types=[AWARDED, REVOKED])
+        for username in LEARNERS:
+            self.do("create_learner", username=username, email=f"{username}@example.com", name=f"Name of {username}")
+            self.do("enrol", username=username, course_run=COURSE_RUN, mode="verified")
+            self.do("certify", username=username, course_run=COURSE_RUN, mode="verified")
+        self.store(LEARNERS)  # Credentials knows them now
+        with connect(self.redis_url) as client:
+            client.delete(f"{self.run_id}-{QUEUE}")  # no worker has taken the tasks of these certificates
+
+    def bus_settings(self) -> dict:
+        """Return what the page gives, with the addresses of this site."""
+        text = named_block("kafka-yaml").replace("kafka:9092", self.servers)
+        return yaml.safe_load(text.replace("http://registry:8081", self.registry_url))
+
+    def env(self, **extra: str) -> dict[str, str]:
+        """Return the environment of an LMS process, with the settings of the play."""
+        return super().env(DJANGO_SETTINGS_MODULE=self.settings_module, PYTHONPATH=str(self.directory), **extra)
+
+    def heal(self) -> None:
+        """Have everything answer again, and nothing run that a test has started."""
+        self.go_on(self.cluster.process)
+        self.cluster.set_rtt(0)
+        self.go_on(self.registry)
+        for process in [running for running in self.processes.running if running.name.startswith(STARTED_BY_TESTS)]:
+            self.kill(process)
+
+    # A play: certificates are awarded, or stored, and their events sent
+
+    def begin(self, settings: str = "") -> None:
+        """Begin again with these settings added to the LMS's, and with no certificate in Credentials."""
+        if awarded := self.awarded():
+            self.credentials.delete(awarded)
+        self.asked = 0
+        self.played += 1
+        self.settings_module = f"settings_{self.played}"
+        file = self.directory / f"{self.settings_module}.py"
+        file.write_text(f"from lms.envs.production import *\n\n{settings}\n", encoding="utf-8")
+        self.tasks_before = len(super().tasks())
+        self.ends_before = self.ends()
+
+    def store(self, usernames: Collection[str]) -> None:
+        """Store certificates in Credentials, of which nobody has sent an event."""
+        self.asked = len(usernames)
+        stored = {"program_uuid": PROGRAM["uuid"], "status": "awarded", "modified": "2026-11-25T00:00Z"}
+        self.credentials.store({"username": username, **stored} for username in usernames)
+
+    def award(self, count: int) -> None:
+        """Have the certificates of so many more learners awarded."""
+        for username in LEARNERS[self.asked : self.asked + count]:
+            self.do("award_again", username=username)
+        self.asked += count
+
+    def end(self, process: Process, number: int = signal.SIGTERM) -> float:
+        """End a process by a signal, its children too if that kills; return how many seconds it took."""
+        started = time.monotonic()
+        if number == signal.SIGKILL:
+            process.kill()
+        process.popen.send_signal(number)
+        process.popen.wait(PATIENCE)
+        self.processes.forget(process)
+        return time.monotonic() - started
+
+    def silence(self, process: Process) -> None:
+        """Have a server accept connections and never answer."""
+        process.popen.send_signal(signal.SIGSTOP)
+
+    def go_on(self, process: Process) -> None:
+        """Have it answer again."""
+        process.popen.send_signal(signal.SIGCONT)
+
+    # The outcome
+
+    def tasks(self) -> list[dict]:
+        """Leave out the tasks of earlier plays."""
+        return super().tasks()[self.tasks_before :]
+
+    def awarded(self) -> set[str]:
+        """Return the learners who have the certificate in Credentials."""
+        return {item["username"] for item in self.credentials.credentials() if item["status"] == "awarded"}
+
+    def lost(self) -> int:
+        """Count the awards no event on the bus tells of."""
+        told = {data["program_certificate"]["user"]["pii"]["username"] for data in self.stream(self.ends_before)}
+        return len(self.awarded() - told)
+
+    def wait_until_none_is_lost(self) -> None:
+        """Wait until every award's event is on the bus."""
+        wait_for(lambda: not self.lost(), "the events")
+
+    # The repair
+
+    def start_republish(self, *options: str) -> Process:
+        """Start a republish run; its output and its log are one file."""
+        self.runs += 1
+        argv = ("manage.py", "lms", REPUBLISH, *options)
+        return self.processes.python(f"republish{self.runs}", *argv, env=self.env())
+
+    def end_republish(self, run: Process) -> tuple[int, str]:
+        """Wait for the end of a republish run; return its exit code and its output."""
+        code = run.popen.wait(PATIENCE)
+        self.processes.forget(run)
+        return code, run.log.read_text(encoding="utf-8")
+
+    def republish(self) -> None:
+        """Republish what was awarded, as an operator does once the cause is gone; in the LMS that runs, to be quick."""
+        awarded = sorted(self.awarded())
+        done = self.do("command", name=REPUBLISH, options={"usernames": awarded})
+        assert (done["error"], done["returncode"]) == (None, 0)
+        number = len(awarded)
+        assert f"learners={number} awarded={number} revoked=0 skipped=0 failed=0 bus_errors=0" in done["output"]
+
+    # A topic, and a group of consumers, of a play's own
+
+    def begin_topic(self, numbers: Iterable[int] = (), settings: str = "") -> None:
+        """Begin again with a topic that the page's command creates, and with an event in each of these partitions."""
+        prefix = f"{self.run_id}-{self.played}"
+        self.begin(f'{settings}\nEVENT_BUS_TOPIC_PREFIX = "{prefix}"')
+        self.own_topic, self.own_group = f"{prefix}-{TOPIC}", f"group-{self.played}"
+        command = named_block("kafka-topic").replace(TOPIC, self.own_topic).replace("kafka:9092", self.servers)
+        [script, *arguments] = shlex.split(command)
+        subprocess.run(kafka_command(SCRIPTS[script], *arguments), check=True, capture_output=True, timeout=PATIENCE)
+        self.publish(*numbers)
+
+    def publish(self, *numbers: int) -> None:
+        """Publish the site's first event again, once to each of these partitions of the play's topic."""
+        with self._reading() as (reader, partitions):
+            [first] = [place for place, end in zip(partitions, self._ends(reader, partitions), strict=True) if end][:1]
+            first.offset = 0
+            reader.assign([first])
+            event = reader.poll(PATIENCE)
+        assert event
+        producer = Producer({"bootstrap.servers": self.servers})
+        for number in numbers:
+            producer.produce(self.own_topic, event.value(), event.key(), number, headers=event.headers())
+        assert not producer.flush(PATIENCE)
+
+    def committed(self) -> list[int]:
+        """List what the play's group has committed of each partition."""
+        with contextlib.closing(Consumer({"bootstrap.servers": self.servers, "group.id": self.own_group})) as reader:
+            places = reader.committed([TopicPartition(self.own_topic, number) for number in range(3)])
+            return [place.offset for place in places]
+
+    def count_in_topic(self) -> int:
+        """Count the events in the play's topic."""
+        with contextlib.closing(Consumer({"bootstrap.servers": self.servers, "group.id": "nobody"})) as reader:
+            places = [TopicPartition(self.own_topic, number) for number in range(3)]
+            return sum(reader.get_watermark_offsets(place, timeout=PATIENCE)[1] for place in places)
+
+    def give_first_position(self) -> None:
+        """Do what the page says of a new group."""
+        block = named_block("kafka-first-start").replace("my-group", self.own_group)
+        self.manage("shell", "-c", block, name="first-start")
+
+    def start_group(self, *options: str) -> Process:
+        """Start the page's consumer in the play's group; return it once the group's partitions are its own."""
+        [_manage, _lms, *command] = shlex.split(named_block("kafka-consumer").replace("my-group", self.own_group))
+        self.runs += 1
+        env = self.env(TESTBED_CONSUMED=str(self.own_file), TESTBED_TOPIC=TOPIC)
+        consumer = self.processes.python(f"consumer{self.runs}", "manage.py", "lms", *command, *options, env=env)
+        wait_for(self.members, f"{consumer.name} to join {self.own_group}", alive=[consumer])
+        time.sleep(2)  # it asks for its position then
+        return consumer
+
+    def members(self) -> list:
+        """List the group's members that have partitions, also ended ones whose session has not timed out yet."""
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        with contextlib.suppress(KafkaException):  # there is no such group yet
+            members = admin.describe_consumer_groups([self.own_group])[self.own_group].result().members
+            return [member for member in members if member.assignment.topic_partitions]
+        return []
+
+    @property
+    def own_file(self) -> Path:
+        """What the play's group has received."""
+        return self.directory / f"{self.own_group}.jsonl"
+
+    def consumed(self) -> int:
+        """Count what the play's group has received."""
+        return len(self.own_file.read_text(encoding="utf-8").splitlines()) if self.own_file.exists() else 0
+
+    def wait_for_consumed(self, count: int) -> None:
+        """Wait until the play's group has received so many events."""
+        wait_for(lambda: self.consumed() >= count, f"{count} events")

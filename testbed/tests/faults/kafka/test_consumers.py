@@ -1,0 +1,172 @@
+"""
+The fault suite on Kafka: what new and restarted consumers miss, and what else the operators' page says of Kafka.
+"""
+
+import shlex
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import psutil
+import pytest
+from confluent_kafka import OFFSET_INVALID
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from testbed.pages.blocks import named_block
+from testbed.run.inputs import AWARDED
+from testbed.servers.processes import Process, wait_for
+from testbed.site.site import TOPIC
+from testbed.tests.faults.kafka.site import LEARNERS, KafkaFaultSite
+from testbed.tests.faults.table import KAFKA_ROWS, Row, slug
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kafka]
+
+# Says so when a producer is built.
+NO_PRODUCER = """
+EVENT_BUS_PRODUCER = f"{__name__}.create_producer"
+
+
+def create_producer():
+    print("built a producer")
+"""
+
+
+@dataclass(frozen=True)
+class ConsumerFault:
+    """A row of the table, and its test: what a group misses without a first position, and with the page's."""
+
+    fault: str
+    injected: str
+    play: Callable[[KafkaFaultSite], Process]  # publishes events, and returns the consumer that runs at the end
+    before: int  # how many events there are before
+    published: int  # how many there are at the end
+    without: int | None  # how many of them a group without a first position misses; None: not measured
+    given: int | None  # how many one misses that was given the page's
+    note: str = ""  # {} are the seconds from the consumer's start to its last event
+    slow: bool | None = None  # whether those are more than 30, if they are checked
+
+
+def new_group(site: KafkaFaultSite) -> Process:
+    consumer = site.start_group()
+    site.publish(0, 0, 0)
+    return consumer
+
+
+def idle_partitions(site: KafkaFaultSite) -> Process:
+    site.end(site.start_group(), signal.SIGINT)
+    site.publish(0, 1)
+    consumer = site.start_group()
+    site.publish(2)
+    return consumer
+
+
+def offset_time(site: KafkaFaultSite) -> Process:
+    resetting = site.start_group("--extra", '{"offset_time": "2020-01-01T00:00:00+00:00"}')
+    wait_for(lambda: site.count_in_log(resetting.name, "Found offsets for timestamp"), "the offsets")
+    site.end(resetting, signal.SIGINT)
+    wait_for(lambda: not site.members(), "the session to time out")  # it does not leave the group
+    assert site.committed() == [0, OFFSET_INVALID, OFFSET_INVALID]
+    site.publish(1)
+    consumer = site.start_group()
+    site.publish(2)
+    return consumer
+
+
+def restarted(site: KafkaFaultSite, number: signal.Signals) -> Process:
+    consumer = site.start_group()
+    site.wait_for_consumed(1)
+    site.end(consumer, number)
+    site.publish(0, 1)
+    return site.start_group()
+
+
+STARTED = "the next consumer had its events {:.0f} s after its start"
+INT, TERM = (partial(restarted, number=number) for number in (signal.SIGINT, signal.SIGTERM))
+
+FAULTS = [
+    ConsumerFault("new group on a topic that has events", "3 events before its first start", new_group, 3, 6, 3, 0),
+    ConsumerFault("consumer restarted before it has consumed anything", "SIGINT", idle_partitions, 1, 4, 3, 0),
+    ConsumerFault(
+        "offset_time, and a partition that is empty until then",
+        "--extra",
+        offset_time,
+        *(1, 3, 1, None),
+        note="nothing is committed for that partition",
+    ),
+    ConsumerFault("consumer restarted", "SIGINT", INT, 1, 3, None, 0, STARTED, slow=False),
+    ConsumerFault("consumer restarted", "SIGTERM", TERM, 1, 3, None, 0, STARTED, slow=True),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda row: slug(f"{row.fault} {row.injected}"))
+def test_consumer(apache: KafkaFaultSite, fault: ConsumerFault, request: pytest.FixtureRequest) -> None:
+    for lost, has_position in ((fault.without, False), (fault.given, True)):
+        if lost is None:
+            continue
+        apache.begin_topic([0] * fault.before)
+        if has_position:
+            apache.give_first_position()
+        consumer = fault.play(apache)
+        due = fault.published - lost
+        apache.wait_for_consumed(due)
+        seconds = apache.own_file.stat().st_mtime - psutil.Process(consumer.pid).create_time()
+        assert apache.consumed() == due
+        assert fault.slow in (None, seconds > 30)
+        apache.end(consumer)
+    lost_cells = ["–" if lost is None else lost for lost in (fault.without, fault.given)]
+    cells = (fault.published, *lost_cells, "–", fault.note.format(seconds))
+    KAFKA_ROWS[request.node.name] = Row(fault.fault, fault.injected, cells)
+
+
+def test_registry_silent_while_a_consumer_starts(apache: KafkaFaultSite) -> None:
+    # A consumer that gave the registry a time-out would commit past what it cannot decode.
+    apache.begin_topic([0, 1], settings=named_block("kafka-flush"))
+    apache.give_first_position()
+    apache.silence(apache.registry)
+    consumer = apache.start_group()
+    time.sleep(4)  # longer than the block's time-out
+    apache.go_on(apache.registry)
+    apache.publish(2)
+    apache.wait_for_consumed(3)
+    apache.end(consumer)
+
+
+def test_topic_of_the_page(apache: KafkaFaultSite) -> None:
+    apache.begin_topic()
+    admin = AdminClient({"bootstrap.servers": apache.servers})
+    assert len(admin.list_topics(apache.own_topic, timeout=10).topics[apache.own_topic].partitions) == 3
+    [described] = admin.describe_configs([ConfigResource(ResourceType.TOPIC, apache.own_topic)]).values()
+    values = {name: entry.value for name, entry in described.result().items()}
+    assert (values["retention.ms"], values["cleanup.policy"]) == ("604800000", "delete")
+
+
+def test_block_builds_no_producer(site: KafkaFaultSite) -> None:
+    site.begin(f"{named_block('kafka-flush')}\n{NO_PRODUCER}")
+    site.manage("check", name="republish-check")
+    assert not site.count_in_log("republish-check", "built a producer")
+
+
+def test_first_start_of_a_consumer(site: KafkaFaultSite) -> None:
+    site.begin()
+    site.store(LEARNERS[:3])
+    site.republish()
+    site.manage("shell", "-c", named_block("kafka-first-start"))
+    [_manage, _lms, *command] = shlex.split(named_block("kafka-consumer"))
+    env = site.env(TESTBED_CONSUMED=str(site.consumed_file), TESTBED_TOPIC=TOPIC)
+    site.processes.python("republish-consumer", "manage.py", "lms", *command, env=env)
+    # All that the topic has ever received, published before the group was there.
+    site.wait_for_events(site.count_published())
+    usernames = {event["data"]["program_certificate"]["user"]["pii"]["username"] for event in site.events()}
+    assert len(site.events()) == site.count_published()
+    assert usernames >= set(LEARNERS[:3])
+    assert {event["type"] for event in site.events()} == {AWARDED}
+
+
+def test_look_at_the_topic(site: KafkaFaultSite) -> None:
+    site.begin()
+    site.store(LEARNERS[:1])
+    site.republish()
+    site.manage("shell", "-c", named_block("kafka-look"), name="republish-look")
+    assert site.count_in_log("republish-look", AWARDED)

@@ -1,0 +1,346 @@
+"""
+The fault suite on Kafka: what becomes of events whose producer sends in the background.
+
+A certificate is awarded whatever happens to its event. Each fault is played twice: as it is, and with the block of
+settings that the operators' page gives (``kafka-flush``). After one run of ``republish_program_certificate_events``
+every event has to have arrived. How many are lost as it is depends on how busy this machine is, so that number is
+asserted only where it does not. To add a fault, add a ``KafkaFault`` to ``FAULTS``.
+"""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from testbed.pages.blocks import named_block
+from testbed.servers.processes import free_port, wait_for
+from testbed.tests.faults.kafka.site import LEARNERS, REPUBLISH, KafkaFaultSite
+from testbed.tests.faults.table import KAFKA_ROWS, Row, slug
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kafka]
+
+# So few that a slow broker still has none of their events when the last task is through.
+FEW = 4
+NOT_DELIVERED = "Error delivering message to Kafka event bus"
+
+# Put into the settings of a worker. A plugin that sends an event when the LMS starts does the same.
+EARLY_PRODUCER = """
+from celery.signals import worker_init
+from openedx_events.event_bus import get_producer
+
+worker_init.connect(lambda **kwargs: get_producer(), weak=False)
+"""
+
+# The back end's producer, as if it had no way to wait for what is under way.
+HASTY_PRODUCER = """
+EVENT_BUS_PRODUCER = f"{__name__}.create_producer"
+
+
+def create_producer():
+    import edx_event_bus_kafka
+
+    producer = edx_event_bus_kafka.create_producer()
+    del type(producer).prepare_for_shutdown
+    return producer
+"""
+
+# Sends three events as one task would that awards three programs.
+THREE_EVENTS = """
+from django.contrib.auth import get_user_model
+from django.utils.timezone import now
+from openedx.core.djangoapps.programs.events import emit_program_certificate
+user = get_user_model().objects.first()
+sent = [emit_program_certificate(user, str(number), "awarded", now()) for number in range(3)]
+print("each was handed over:", sent)
+"""
+
+
+@dataclass(frozen=True)
+class KafkaFault:
+    """A row of the table, and its test."""
+
+    fault: str  # what breaks
+    injected: str  # how
+    play: Callable[[KafkaFaultSite], float]  # has certificates awarded, and events lost; returns seconds for the note
+    rtt: int = 0  # milliseconds that the brokers' answers take
+    settings: str = ""  # added to the LMS's
+    as_is: int | None = None  # how many events have to be lost; None if that may differ
+    block: int | None = 0  # the same with the block of settings
+    note: str = ""  # {0} are the seconds as it is, {1} with the block, {most} the longer ones
+
+
+def award(
+    site: KafkaFaultSite, count: int = FEW, number: int = signal.SIGTERM, concurrency: int = 2, option: str = ""
+) -> float:
+    """Let a worker award certificates, and end it; return how many seconds it took to end."""
+    site.start_worker(concurrency=concurrency, options=[option] if option else [])
+    site.award(count)
+    site.wait_for_tasks()
+    return site.end(site.worker, number)
+
+
+def award_in_threads(site: KafkaFaultSite) -> float:
+    site.start_worker(options=["--pool=threads"])
+    # One thread builds the producer. Two that do so at once build two, and the block flushes one of them.
+    for count in (1, FEW - 1):
+        site.award(count)
+        site.wait_for_tasks()
+    return site.end(site.worker)
+
+
+def award_after_a_fork(site: KafkaFaultSite) -> float:
+    before = site.count_in_log("worker", NOT_DELIVERED)
+    seconds = award(site, 20)
+    assert site.count_in_log("worker", NOT_DELIVERED) == before
+    return seconds
+
+
+def broker_silent_until_the_end(site: KafkaFaultSite) -> float:
+    site.start_worker()
+    before = len((site.directory / "worker.log").read_bytes())
+    site.silence(site.cluster.process)
+    site.award(20)
+    site.wait_for_tasks()
+    seconds = site.end(site.worker)
+    log = (site.directory / "worker.log").read_bytes()[before:].decode()
+    left = [line.partition(f"{NOT_DELIVERED}: ")[2] for line in log.splitlines() if f"{NOT_DELIVERED}: " in line]
+    # What the worker's two children have left is logged by the block.
+    assert sum(int(text.split()[0]) for text in left) == (20 if site.block else 0)
+    return seconds
+
+
+def broker_silent_for_a_while(site: KafkaFaultSite) -> float:
+    site.start_worker()
+    site.silence(site.cluster.process)
+    site.award(20)
+    site.wait_for_tasks()
+    site.go_on(site.cluster.process)
+    site.wait_until_none_is_lost()
+    return site.end(site.worker)
+
+
+def broker_restarted(site: KafkaFaultSite) -> float:
+    site.start_worker()
+    site.award(10)
+    site.wait_for_tasks()
+    site.wait_until_none_is_lost()
+    site.cluster.stop()
+    try:
+        site.award(10)
+        site.wait_for_tasks()
+    finally:
+        site.cluster.start()
+    site.wait_until_none_is_lost()
+    return site.end(site.worker)
+
+
+def registry_refuses(site: KafkaFaultSite) -> float:
+    award(site, 2)
+    times = {(task["id"], task["state"]): task["at"] for task in site.tasks()}
+    return max(at - times[id_, "started"] for (id_, state), at in times.items() if state == "succeeded")
+
+
+def registry_silent(site: KafkaFaultSite) -> float:
+    site.silence(site.registry)
+    site.start_worker()
+    site.award(4)
+    # As it is, each of the two processes holds one award.
+    wait_for(lambda: len(site.awarded()) == (4 if site.block else 2), "the awards")
+    if site.block:
+        site.wait_for_tasks()
+    else:
+        assert Counter(task["state"] for task in site.tasks()) == {"published": 4, "started": 2}
+    site.go_on(site.registry)
+    site.wait_for_tasks()
+    if not site.block:
+        site.wait_until_none_is_lost()
+    return site.end(site.worker)
+
+
+def registry_silent_and_a_time_limit(site: KafkaFaultSite) -> float:
+    site.silence(site.registry)
+    seconds = award(site, concurrency=4, option="--soft-time-limit=4")
+    assert {task["state"] for task in site.tasks()} == {"published", "started", "succeeded"}
+    return seconds
+
+
+def run_ends(site: KafkaFaultSite) -> float:
+    site.store(LEARNERS[:FEW])
+    code, output = site.end_republish(site.start_republish("--usernames", *LEARNERS[:FEW]))
+    assert code == 0, output
+    assert f" awarded={FEW} " in output
+    return 0
+
+
+def repair(site: KafkaFaultSite, options: list[str]) -> float:
+    site.store(LEARNERS)
+    site.start_worker(options=["--max-tasks-per-child=100"])
+    started = time.monotonic()
+    code, output = site.end_republish(site.start_republish("--all", *options))
+    assert code == 0, output
+    assert (f"enqueued={len(LEARNERS)}" if options else f" awarded={len(LEARNERS)} ") in output
+    site.wait_for_tasks()
+    seconds = time.monotonic() - started
+    site.end(site.worker)
+    return seconds
+
+
+def retires(tasks: int, rtt: int, count: int, concurrency: int) -> KafkaFault:
+    option = f"--max-tasks-per-child={tasks}"
+    play = partial(award, count=count, concurrency=concurrency, option=option)
+    return KafkaFault("a worker's child retires after its tasks", option, play, rtt)
+
+
+KILL = partial(award, number=signal.SIGKILL)
+SILENT_TO_THE_END = "broker accepts, never answers; worker ends meanwhile"
+TOOK = "the worker took {0:.1f} s to end, with the block {1:.1f} s"
+NOBODY = f'EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL = "http://127.0.0.1:{free_port()}"'
+HELD = "as is, each process holds one award, and makes no other, until the registry answers"
+
+FAULTS = [
+    *(retires(1, 0, 12, 4), retires(1, 50, 12, 4), retires(1, 400, 4, 2)),
+    *(retires(5, 0, 40, 4), retires(5, 50, 40, 4), retires(100, 0, 100, 1), retires(100, 50, 100, 1)),
+    KafkaFault("warm shutdown right after the last task", "SIGTERM", award, rtt=400),
+    KafkaFault("cold shutdown right after the last task", "SIGQUIT", partial(award, number=signal.SIGQUIT), rtt=400),
+    KafkaFault("worker killed right after the last task", "SIGKILL", KILL, rtt=400, block=None),
+    KafkaFault("warm shutdown of a pool of threads", "--pool=threads, SIGTERM", award_in_threads, rtt=400),
+    KafkaFault(
+        "producer built in the parent process, before the fork",
+        "get_producer() in worker_init",
+        award_after_a_fork,
+        settings=EARLY_PRODUCER,
+        as_is=20,
+        note="no error, no log line",
+    ),
+    KafkaFault(SILENT_TO_THE_END, "SIGSTOP, SIGTERM", broker_silent_until_the_end, as_is=20, block=20, note=TOOK),
+    KafkaFault(
+        "broker accepts, never answers for a while",
+        "SIGSTOP, SIGCONT",
+        broker_silent_for_a_while,
+        as_is=0,
+        note="less than 300 s",
+    ),
+    KafkaFault(
+        "broker restarted while awarding, with its data", "SIGTERM, then started again", broker_restarted, as_is=0
+    ),
+    KafkaFault(
+        "schema registry refuses connections",
+        "nobody listens",
+        registry_refuses,
+        settings=NOBODY,
+        as_is=2,
+        block=2,
+        note="each task took up to {most:.1f} s",
+    ),
+    KafkaFault(
+        "schema registry accepts, never answers for a while",
+        "SIGSTOP, SIGCONT",
+        registry_silent,
+        as_is=0,
+        block=4,
+        note=HELD,
+    ),
+    KafkaFault(
+        "schema registry accepts, never answers; worker with a time limit",
+        "SIGSTOP, --soft-time-limit=4",
+        registry_silent_and_a_time_limit,
+        as_is=4,
+        block=4,
+        note="each task succeeds, after 4 s",
+    ),
+    *(
+        KafkaFault(
+            "republish run ends with its events under way",
+            "producer without `prepare_for_shutdown`",
+            run_ends,
+            rtt,
+            HASTY_PRODUCER,
+            note="a run waits for a producer that has it",
+        )
+        for rtt in (50, 400)
+    ),
+    *(
+        KafkaFault(
+            "repair of 200 lost events",
+            " ".join([REPUBLISH, "--all", *options]),
+            partial(repair, options=options),
+            rtt=50,
+            as_is=0,
+            note="it took up to {most:.1f} s",
+        )
+        for options in ([], ["--enqueue"])
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: slug(f"{fault.fault} {fault.injected} {fault.rtt}"))
+def test_fault(site: KafkaFaultSite, fault: KafkaFault, request: pytest.FixtureRequest) -> None:
+    lost, seconds = [], []
+    for site.block in ("", named_block("kafka-flush")):
+        site.begin(f"{site.block}\n{fault.settings}")
+        site.cluster.set_rtt(fault.rtt)
+        seconds.append(fault.play(site))
+        site.heal()
+        lost.append(site.lost())
+        assert len(site.awarded()) == site.asked  # whatever became of the events
+        if not site.block or lost[-1]:
+            site.republish()
+            after = site.lost()
+    injected = fault.injected + (f", {fault.rtt} ms" if fault.rtt else "")
+    cells = (site.asked, *lost, after, fault.note.format(*seconds, most=max(seconds)))
+    KAFKA_ROWS[request.node.name] = Row(fault.fault, injected, cells)
+    assert after == 0
+    assert fault.as_is in (None, lost[0])
+    assert fault.block in (None, lost[1])
+
+
+def test_registry_silent_and_three_events_of_a_process(site: KafkaFaultSite) -> None:
+    # Without the block, the first would not return: `site.manage` fails then.
+    site.begin(named_block("kafka-flush"))
+    site.silence(site.registry)
+    site.manage("shell", "-c", THREE_EVENTS, name="three-events")
+    assert site.count_in_log("three-events", "each was handed over: [True, True, True]") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_waiting_republish_is_interrupted(site: KafkaFaultSite, number: signal.Signals) -> None:
+    site.begin()
+    site.store(LEARNERS[:20])
+    site.silence(site.cluster.process)
+    asked = len(site.credentials.requests())
+    run = site.start_republish("--all")
+    wait_for(lambda: len(site.credentials.requests()) == asked + len(LEARNERS), "the run to ask", alive=[run])
+    time.sleep(1)
+    run.popen.send_signal(number)
+    code, output = site.end_republish(run)
+    site.go_on(site.cluster.process)
+
+    assert code == 1, output
+    assert " awarded=20 " in output
+    assert "Not complete: KeyboardInterrupt." in output
+    assert "Traceback" not in output
+    assert site.lost() == 20
+    site.republish()
+    assert site.lost() == 0
+
+
+def test_first_events_of_a_topic(apache: KafkaFaultSite, request: pytest.FixtureRequest) -> None:
+    lost = []
+    for settings in ("", named_block("kafka-flush")):
+        apache.begin_topic(settings=settings)
+        before = apache.count_in_log("worker", "already exists. (HTTP status code 409")
+        award(apache, FEW, concurrency=FEW)
+        lost.append(FEW - apache.count_in_topic())
+    refused = apache.count_in_log("worker", "already exists. (HTTP status code 409") - before
+    before = apache.count_in_topic()
+    code, output = apache.end_republish(apache.start_republish("--usernames", *apache.awarded()))
+    after = FEW - (apache.count_in_topic() - before)
+    note = "Apicurio refuses a process that registers a subject at the same moment as another one"
+    fault = "several processes send the first events of a topic"
+    KAFKA_ROWS[request.node.name] = Row(fault, f"{FEW} processes", (FEW, *lost, after, note))
+    assert (code, after) == (0, 0), output
+    assert (lost[1] > 0) == (refused > 0)
