@@ -52,7 +52,7 @@ class KafkaSite(Site):
     ) -> None:
         super().__init__(processes, directory)
         self.kafka = kafka
-        self.servers, self.registry_url = servers or "", registry_url
+        self.servers, self.registry_url = servers or "", registry_url or ""
         self.overdue = 0  # events that have not come in time
 
     def bus_steps(self) -> list[tuple[str, Callable[[], None]]]:
