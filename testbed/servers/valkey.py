@@ -22,10 +22,10 @@ class Valkey(Server):
 
     def __init__(self, processes: Processes, name: str, directory: Path, durable: bool = False) -> None:
         self.directory, self.durable = directory, durable
-        directory.mkdir(exist_ok=True)
         super().__init__(processes, name)
 
     def command(self, port: int) -> list[str]:
+        self.directory.mkdir(exist_ok=True)  # a test may have removed it with its data
         appendonly = "yes" if self.durable else "no"
         return [
             *(str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(self.directory)),
