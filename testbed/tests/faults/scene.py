@@ -33,7 +33,7 @@ class Fault:
 
     fault: str  # what breaks
     injected: str  # how
-    play: "Callable[[Scene], Iterator[None] | None]"  # breaks it; the changes are made where it yields
+    play: "Callable[[Scene], Iterator[None] | None]"  # breaks it; see test_faults.py
     changes: Sequence[str] = ("award",)  # for each learner, "award" or "revoke"
     repair: "Callable[[Scene], None] | None" = None  # of wrong certificates. Defaults to the platform's command
     republish: "Callable[[Scene], str] | None" = None  # in place of one run of the command; returns its last line
@@ -42,7 +42,7 @@ class Fault:
 
 
 def parametrize(faults: Iterable[Fault]) -> pytest.MarkDecorator:
-    """Make a test of each row."""
+    """Make a test of each fault."""
     marks = {True: [pytest.mark.representative], False: []}
     rows = [pytest.param(row, id=slug(row.fault), marks=marks[row.representative]) for row in faults]
     return pytest.mark.parametrize("fault", rows)
@@ -115,7 +115,13 @@ class Scene:
     # Faults of Credentials
 
     def credentials_fault(self, kind: str, **options: object) -> None:
-        """Have Credentials fail at the next request for a program certificate."""
+        """
+        Have Credentials fail at the next request for a program certificate.
+
+        Args:
+            kind: of ``KINDS`` in testbed/standins/credentials/control/faults.py; ``hold`` stores, then waits.
+            **options: of the fault, where they are not those below.
+        """
         defaults = {"times": 1, "method": "POST", "path": "credentials/", "type": "program"}
         self.fault_id = self.site.credentials.fault(kind, **defaults | options)
 
@@ -258,7 +264,7 @@ class Scene:
         cells = (task, wrong, self.wrong(), lost, self.lost(), duplicates, expected.cells[-1] or self.note)
         ROWS[self.name] = Row(row.fault, row.injected, cells)
         assert (self.wrong(), self.lost(), summary) == (0, 0, row.summary or summary)
-        assert row.injected == expected.injected, f"docs/faults.md: add the row that is printed below, {row}"
+        assert row.injected == expected.injected, 'docs/faults.md: add the row that is printed below under "faults"'
         assert self.note in expected.cells[-1]
         # Of an event that may be lost or late, the cell is "1 or 0".
         assert all(str(cell) in text.split(" or ") for cell, text in zip(cells[:-1], expected.cells, strict=False))

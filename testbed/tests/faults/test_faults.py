@@ -1,7 +1,10 @@
 """
 The fault suite: breaks one thing at a time while real processes award and revoke program certificates.
 
-To add a fault, add a ``Fault`` to ``FAULTS``, and the row that its test prints to ``docs/faults.md``.
+To add a fault, add a ``Fault`` to ``FAULTS``. Its ``play`` is a function that breaks something. If it yields, the
+changes are made there; if not, it makes them itself: ``for change in scene.changes: change()``. Afterwards
+``site.heal()`` starts what has stopped; what else a play has changed, it restores itself. The test fails the first
+time, and prints the row that ``docs/faults.md`` has to have.
 """
 
 import json
@@ -160,7 +163,6 @@ def answers(kind: str, requests: tuple[str, ...] = (), **options: Any) -> Callab
             assert site.credentials.applied(scene.fault_id) == options.get("times", 1)
         if requests:
             came = [request for request in site.credentials.requests()[before:] if request["type"] != "course-run"]
-            # Before it awards, the task asks what is awarded already.
             assert [f"{request['method']} {request['status']}" for request in came] == ["GET 200", *requests]
         assert site.count_in_log("worker", UNEXPECTED) - logged == (options.get("status") in (200, 301))
 
