@@ -5,6 +5,7 @@ Tests that what the operators' pages say is true: each settings block and each c
 import codeop
 import copy
 import io
+import re
 import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,6 +62,13 @@ def test_each_block_is_tested() -> None:
     for block in BLOCKS:
         [name] = block["names"]
         assert name in CONSOLE or f'"{name}"' in tests, name
+
+
+def test_log_line_of_a_failed_event() -> None:
+    source = (ROOT / "openedx/core/djangoapps/programs/events.py").read_text(encoding="utf-8")
+    [start] = re.findall(r'LOGGER.error\(f"(.+)\{event_type\}', source)
+    quotes = [page.read_text(encoding="utf-8").count(f"``{start}org.openedx.learning.program.cert") for page in PAGES]
+    assert sorted(quotes)[-3:] == [1, 1, 1], "operate, publish and repair quote it"
 
 
 @pytest.mark.parametrize("name", CONSOLE)

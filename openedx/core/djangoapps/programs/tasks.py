@@ -334,7 +334,7 @@ def award_course_certificate(self, username, course_run_key):
             date_override = None
         post_course_certificate(_service_client(), username, certificate, date_override, org=course_key.org)
     except Exception as exc:
-        error = f"Failed to send the certificate of user {user.id} in course run {course_run_key}: {exc}"
+        error = f"Failed to award course certificate for user {user.id} in course run {course_run_key}: {exc}"
         LOGGER.exception(error)
         raise MaxRetriesExceededError(error) from exc
     LOGGER.info(f"Sent the certificate of user {user.id} in course run {course_run_key}")
