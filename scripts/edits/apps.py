@@ -1,10 +1,10 @@
 """Edits ``programs/apps.py``: the app's ``ready()`` imports the system checks beside the signals."""
 
 import ast
+from typing import TypeGuard
 
 from edits.code import Code, Edit, imported_from
 
-PROGRAMS = "openedx.core.djangoapps.programs"
 BUS_CHECKS = "openedx.core.lib.event_bus_checks"
 
 
@@ -15,7 +15,7 @@ def find_ready(code: Code) -> tuple[list[ast.stmt], ast.ImportFrom]:
     found = [method.body for method in methods if method.name == "ready"]
     if len(found) != 1:
         raise code.refusal("ready()", f"expected one such method, found {len(found)}")
-    anchors = [node for node in found[0] if isinstance(node, ast.ImportFrom) and imports(node, PROGRAMS, "signals")]
+    anchors = [node for node in found[0] if imports(node, ".", "signals") and code.is_alone(node)]
     if len(anchors) != 1:
         raise code.refusal("ready()", f"expected one import of the app's signals, found {len(anchors)}")
     return found[0], anchors[0]
@@ -24,7 +24,7 @@ def find_ready(code: Code) -> tuple[list[ast.stmt], ast.ImportFrom]:
 def edit_apps(code: Code) -> Code:
     """Import the ``checks`` with the ``signals``."""
     body, anchor = find_ready(code)
-    if any(imports(statement, PROGRAMS, "checks") for statement in body):
+    if any(imports(statement, ".", "checks") for statement in body):
         return code
     place = code.start(next(alias for alias in anchor.names if alias.name > "checks"))
     return code.edited(Edit(place, place, "checks, "))
@@ -38,12 +38,11 @@ def edit_apps_for_the_bus(code: Code) -> Code:
         return code
     line = f"{code.indentation(anchor)}from {folder} import {name}{code.remainder(anchor)}"
     # The import order wants a blank line in front of what is relative.
-    return code.edited(code.above(anchor, line, "\n") if imported_from(anchor) == "." else code.below(anchor, line))
+    return code.edited(code.above(anchor, line, "\n"))
 
 
-def imports(statement: ast.stmt, package: str, name: str) -> bool:
-    """Tell whether a statement imports a module of a package; the app's own is the one that ``.`` stands for."""
+def imports(statement: ast.stmt, package: str, name: str) -> TypeGuard[ast.ImportFrom]:
+    """Tell whether a statement imports a module of a package; ``.`` is the app's own."""
     if not isinstance(statement, ast.ImportFrom):
         return False
-    sources = (package, ".") if package == PROGRAMS else (package,)
-    return imported_from(statement) in sources and name in [alias.name for alias in statement.names]
+    return imported_from(statement) == package and name in [alias.name for alias in statement.names]

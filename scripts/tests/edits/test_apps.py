@@ -27,11 +27,6 @@ INDENT = "        "
         ),
         ("from . import (signals)\n", "from . import (checks, signals)\n", None),
         (
-            f"from {PROGRAMS} import signals  # noqa: F401\n",
-            f"from {PROGRAMS} import checks, signals  # noqa: F401\n",
-            f"from {PROGRAMS} import signals  # noqa: F401\n{INDENT}{BUS}",
-        ),
-        (
             f"# Receivers.\n{INDENT}from . import signals\n",
             f"# Receivers.\n{INDENT}from . import checks, signals\n",
             f"{BUS.partition('  #')[0]}\n\n{INDENT}# Receivers.\n{INDENT}from . import signals\n",
@@ -52,6 +47,8 @@ def test_ready_imports_the_checks_as_it_imports_the_signals(imported: str, check
         ("class ProgramsConfig(AppConfig):", "if True:", "expected one such method, found 0"),
         (SIGNALS, "pass\n", "expected one import of the app's signals, found 0"),
         (SIGNALS, f"import {PROGRAMS}.signals\n", "expected one import of the app's signals, found 0"),
+        (SIGNALS, f"from {PROGRAMS} import signals\n", "expected one import of the app's signals, found 0"),
+        (SIGNALS, "from . import signals; signals.connect()\n", "expected one import of the app's signals, found 0"),
         (SIGNALS, "from .signals import handler\n", "expected one import of the app's signals, found 0"),
         (SIGNALS, "from . import *\n", "expected one import of the app's signals, found 0"),
         (SIGNALS, f"{SIGNALS}{INDENT}{SIGNALS}", "expected one import of the app's signals, found 2"),
