@@ -120,7 +120,8 @@ def write(root: Path, changes: list[Change]) -> None:
                 what = f"was changed and cannot be restored ({error.strerror})"
                 raise Refusal(root / change.path, "checkout", what) from error
         for folder in sorted(folders, reverse=True):
-            folder.rmdir()
+            if folder.exists():
+                folder.rmdir()
         if isinstance(failure, OSError):
             what = f"cannot be written ({failure.strerror}); nothing was changed"
             raise Refusal(root / change.path, "checkout", what) from failure

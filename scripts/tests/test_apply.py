@@ -263,6 +263,15 @@ def test_a_failure_midway_takes_everything_back(
     assert tree(checkout) == before
 
 
+def test_a_folder_that_cannot_be_made(checkout: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path, **_options: object) -> None:
+        if not folder.exists():
+            raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    refuse(checkout, r"checkout: cannot be written \(Permission denied\); nothing was changed")
+
+
 def test_what_cannot_be_taken_back_is_named(
     checkout: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
