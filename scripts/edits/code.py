@@ -40,13 +40,14 @@ class Code:
         self.file = file
         try:
             self.text = content.decode()
+            text = self.text.removeprefix("\ufeff")
             with warnings.catch_warnings(action="ignore"):  # Of a backslash that escapes nothing.
-                self.tree = ast.parse(content)
+                self.tree = ast.parse(text)
         except (SyntaxError, ValueError) as error:
             version = f"{sys.version_info.major}.{sys.version_info.minor}"
             raise Refusal(file, "whole file", f"not valid Python {version} ({error})") from error
-        self.lines = io.StringIO(self.text, newline="").readlines()
-        self.starts = [0, *accumulate(map(len, self.lines))]
+        self.lines = io.StringIO(text, newline="").readlines()
+        self.starts = [*accumulate(map(len, self.lines), initial=len(self.text) - len(text))]
         self.newline = "\r\n" if self.lines and self.lines[0].endswith("\r\n") else "\n"
 
     def refusal(self, place: str, what: str) -> Refusal:

@@ -38,7 +38,7 @@ def add_import(code: Code, line: str) -> Code:
 def drop_imports(code: Code, obsolete: set[str]) -> Code:
     """Remove those of the given names from the imports at the top that nothing in the file uses any more."""
     unused = obsolete - mentions(code.tree).keys()
-    for statement in reversed(imports_at_the_top(code)):
+    for statement in reversed([node for node in imports_at_the_top(code) if code.is_alone(node)]):
         names, last = statement.names, last_line(statement)
         kept = [number for number, alias in enumerate(names) if (alias.asname or alias.name) not in unused]
         if kept:
@@ -105,7 +105,7 @@ def move_response(code: Code) -> Code:
     if not annotated or mentions(code.tree)["Response"] != len(annotated):
         return code
     for line in imports_at_the_top(code, "requests"):
-        if code.segment(line) == "from requests import Response" and not code.lines_above(line):
+        if code.lines[line.lineno - 1].strip() == "from requests import Response" and not code.lines_above(line):
             quoted = [code.replace(node, '"Response"') for node in annotated]
             moved = code.edited(Edit(code.starts[line.lineno - 1], code.starts[line.lineno], ""), *quoted)
             return import_response(moved) if guarded_import(moved) else code

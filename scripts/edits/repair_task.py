@@ -48,7 +48,7 @@ def add_repair_task(code: Code, own: Code) -> Code:
         end = "" if code.text.endswith("\n") else "\n"
         return code.edited(Edit(len(code.text), len(code.text), f"{end}\n\n{text}\n"))
     earlier = function_named(code, REPAIR_TASK)
-    first = min(earlier.lineno, *(decorator.lineno for decorator in earlier.decorator_list))
+    first = min([earlier.lineno, *(decorator.lineno for decorator in earlier.decorator_list)])
     return code.edited(Edit(code.starts[first - 1], code.end(earlier), text))
 
 

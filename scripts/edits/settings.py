@@ -90,9 +90,9 @@ def append_entries(code: Code, config: ast.Dict, entries: str) -> Code:
     edits = [Edit(line, line, textwrap.indent(entries, entry_indentation(code, config) or ""))]
     if config.values:
         end = code.end(config.values[-1])
-        # The value may be in parentheses.
-        gap = re.match(r"[\s)]*,?", code.text[end:])
-        end += len(gap[0].rstrip()) if gap else 0
-        if not code.text[:end].endswith(","):
+        following = re.sub(r"#.*", "", code.text[end : code.end(config) - 1]).strip()
+        if following not in ("", ","):
+            raise code.refusal(PLACE, "its last entry is in parentheses")
+        if not following:
             edits.append(Edit(end, end, ","))
     return code.edited(*edits)

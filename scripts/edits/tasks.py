@@ -72,11 +72,7 @@ def return_answer(code: Code, name: str) -> Code:
             edits = [code.below(last, f"{code.indentation(last)}return {variable}")]
     match helper.body[0]:
         case ast.Expr(ast.Constant(str()) as docstring):
-            text = code.segment(docstring).replace("\r\n", "\n")
-            described = describe_answer(text)
-            if described is None:
-                raise code.refusal(place, "its docstring says that it returns something else than None")
-            edits.append(code.replace(docstring, described))
+            edits += describe_answer(code, docstring, place)
     match helper.returns:
         case None:
             return code.edited(*edits)
@@ -113,18 +109,19 @@ def checked_response(code: Code, helper: ast.FunctionDef, place: str) -> str:
     return variable
 
 
-def describe_answer(docstring: str) -> str | None:
-    """Let a docstring that says ``Returns: None``, in Google's style, name the answer; None if it says otherwise."""
-    mentioned = re.findall(r"^[ \t]*:?returns?:", docstring, re.MULTILINE | re.IGNORECASE)
+def describe_answer(code: Code, docstring: ast.Constant, place: str) -> list[Edit]:
+    """Return the edit that lets a docstring that says ``Returns: None``, in Google's style, name the answer."""
+    text = code.segment(docstring)
+    mentioned = re.findall(r"^[ \t]*:?returns?:", text, re.MULTILINE | re.IGNORECASE)
     if not mentioned:
-        return docstring
+        return []
     # All that is indented further belongs to it.
-    section = re.search(r"\n([ \t]*)Returns:\s*\n\1[ \t]+(\S.*(?:\s*\n\1[ \t]+\S.*)*)", docstring)
-    content = section[2].rstrip("\"' \t\n") if section else ""
+    section = re.search(r"\n([ \t]*)Returns:\s*\n\1[ \t]+(\S.*(?:\s*\n\1[ \t]+\S.*)*)", text)
+    content = section[2].rstrip("\"' \t\r\n") if section else ""
     if not section or len(mentioned) > 1 or content not in ("None", ANSWER_DESCRIPTION):
-        return None
-    start = section.start(2)
-    return docstring[:start] + ANSWER_DESCRIPTION + docstring[start + len(content) :]
+        raise code.refusal(place, "its docstring says that it returns something else than None")
+    start = code.start(docstring) + section.start(2)
+    return [Edit(start, start + len(content), ANSWER_DESCRIPTION)]
 
 
 # The tasks

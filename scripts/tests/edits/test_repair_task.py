@@ -71,11 +71,13 @@ def test_what_it_needs_and_the_platform_has_is_imported_in_it(new: str) -> None:
 
 
 def test_another_version_of_it_is_replaced_where_it_is() -> None:
-    old = f"@shared_task(bind=True)\ndef {REPAIR_TASK}(self, user_id):\n    return user_id\n"
-    source, expected = (
-        replaced(shape("tasks_a"), "\n\nLOGGER = get", f"\n\n# Repair.\n{task}\n\nLOGGER = get") for task in (old, A)
+    old = f"def {REPAIR_TASK}(self, user_id):\n    return user_id\n"
+    decorated, bare, expected = (
+        replaced(shape("tasks_a"), "\n\nLOGGER = get", f"\n\n# Repair.\n{task}\n\nLOGGER = get")
+        for task in (f"@shared_task(bind=True)\n{old}", old, A)
     )
-    check_edit(add_repair_task, source, expected, OWN)
+    for source in (decorated, bare):
+        check_edit(add_repair_task, source, expected, OWN)
     check_edit(add_repair_task, OWN_TASKS, OWN_TASKS, OWN)
 
 

@@ -44,7 +44,7 @@ def enabled(source: str, value: str) -> str:
             f"{OPEN}\n    'other': {{}}  # why\n    # more\n}}\n",
             f"{OPEN}\n    'other': {{}},  # why\n    # more\n{BOTH}}}\n",
         ),
-        (f"{OPEN}\n    'other': (1)\n}}\n", f"{OPEN}\n    'other': (1),\n{BOTH}}}\n"),
+        (f"{OPEN}\n    'other': 1  # why\n    ,\n}}\n", f"{OPEN}\n    'other': 1  # why\n    ,\n{BOTH}}}\n"),
         # The entries take over the indentation.
         (f"{OPEN}\n  'other': {{\n  }}\n}}", f"{OPEN}\n  'other': {{\n  }},\n{re.sub('(?m)^    ', '  ', BOTH)}}}"),
         # What is there is left, and may be enabled.
@@ -82,6 +82,8 @@ def test_what_becomes_of_a_configuration(source: str, expected: str, recwarn: py
                 " = {\n    'other': {}}",
             )
         ],
+        # A comma behind it could end up in the parentheses.
+        (f"{OPEN}\n    'other': (1  # why\n    ),\n}}\n", f"{PLACE}: its last entry is in parentheses"),
         (f"{OPEN}\n}}\n{PLACE}['{PREFIX}' '{SUFFIX}'] = 1\n", f"{FIRST}: mentioned elsewhere"),
         *[
             (FILLED.replace(old, new), f"{FIRST}: this entry is there already, with another topic or key")

@@ -13,6 +13,7 @@ from tests.edits.shapes import (
     AWARD_LOG,
     CHECK,
     DESCRIPTION,
+    EVENT_IMPORTS,
     FIXTURES,
     HTTP_ERROR,
     OWN_TASKS,
@@ -75,6 +76,8 @@ AS_IT_IS = (
     SMALL_HELPER.replace("):\n", ') -> "Answer":\n    """\n    Ask.\n\n    Returns:\n        It.\n    """\n') + RETURN
 )
 SECOND = "username, program_uuid):\n"
+DATA = EVENT_IMPORTS.partition("from openedx_events.learning.signals")[0]
+MOVED = [(RESPONSE_AND_SESSION, SESSION), ('-> "Response"', "-> Response")]
 AT_THE_TOP = (HTTP_ERROR, RESPONSE_IMPORT + HTTP_ERROR)
 KIND = ("User = get_user_model()\n", "User = get_user_model()\nKIND = Response\n")
 DATETIME = "    from datetime import datetime\n"
@@ -111,6 +114,9 @@ ACCEPTED = [
     ("a events", [*WITHOUT_IMPORTS, WITHOUT_OWNER, (HTTP_ERROR, "")],
      [*WITHOUT_IMPORTS, WITHOUT_OWNER, (f"import urljoin\n\n{HTTP_ERROR}", "import urljoin\n")]),
     ("a", [(CREDENTIALS_IMPORTS, "# Progress.\n")], [(CREDENTIALS_IMPORTS + IMPORT, f"{IMPORT}\n# Progress.\n")]),
+    # What stands on the same line stays, and so does its import.
+    ("a events", [(DATA, f"{DATA.rstrip()}; import lms\n")],
+     [(HTTP_ERROR, f"{DATA.rstrip()}; import lms\n{HTTP_ERROR}")]),
     # Comments, the log line, and what is there already.
     ("a", [LOOK_FOR_THIS, (AWARD_CALL, f"            # Ask.\n{AWARD_CALL.rstrip()};  # may raise\n")],
      [LOOK_FOR_THIS, (KEPT_AWARD, f"            # Ask.\n{KEPT_AWARD.rstrip()};  # may raise\n")]),
@@ -144,9 +150,10 @@ ACCEPTED = [
     *[(shape, [(SECOND, SECOND.replace(":", " -> None:"))], [(SECOND, SECOND.replace(":", f" -> {text}:"))])
       for shape, text in (("c", '"Response"'), ("c plain", "Response"))],
     ("c", [(SESSION, RESPONSE_AND_SESSION)], []),
-    ("c edited", [(RESPONSE_AND_SESSION, SESSION), ('-> "Response"', "-> Response"), AT_THE_TOP], [], "c edited"),
-    ("c edited", [(RESPONSE_AND_SESSION, SESSION), ('-> "Response"', "-> Response"), AT_THE_TOP, KIND],
-     [(RESPONSE_AND_SESSION, SESSION), ('-> "Response"', "-> Response"), AT_THE_TOP, KIND], "c edited"),
+    ("c edited", [*MOVED, AT_THE_TOP], [], "c edited"),
+    ("c edited", [*MOVED, AT_THE_TOP, KIND], [*MOVED, AT_THE_TOP, KIND], "c edited"),
+    *[("c edited", [*MOVED, (HTTP_ERROR, line + HTTP_ERROR)], [*MOVED, (HTTP_ERROR, line + HTTP_ERROR)], "c edited")
+      for line in (f"{RESPONSE_IMPORT.rstrip()}  # noqa: TC002\n", f"{RESPONSE_IMPORT.rstrip()}; LIMIT = 3\n")],
     ("c plain", [(DATETIME, f"{DATETIME}\n    {RESPONSE_IMPORT}")],
      [("-> Response", '-> "Response"'), (f"{RESPONSE_IMPORT}{HTTP_ERROR}", HTTP_ERROR),
       (DATETIME, f"{DATETIME}\n    {RESPONSE_IMPORT}")]),
@@ -214,6 +221,9 @@ def test_a_docstring_follows(docstring: str, expected: str) -> None:
         for word, text in (("", docstring), (" edited", expected))
     )
     check_line_ends(edit_tasks, source, edited)
+    # Each line keeps its own end.
+    mixed, expected = (text.replace("Ask.\n", "Ask.\r\n") for text in (source, edited))
+    check_edit(edit_tasks, mixed, expected)
 
 
 def test_the_tasks_of_this_repository_and_a_helper_without_a_line_feed() -> None:
