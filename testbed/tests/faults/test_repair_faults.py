@@ -72,6 +72,7 @@ def credentials_stops(scene: Scene) -> None:
     scene.site.end(scene.site.credentials_process)
     # Five failures in a row end a run.
     assert scene.end(run) == (1, summary(6, awarded=1, failed=5))
+    scene.site.restart_credentials()
 
 
 def run_stopped(scene: Scene) -> None:
