@@ -8,6 +8,7 @@ The database is created if it is not there, and kept: a stand-in that is started
 ``CREDENTIALS_CFG`` (optional) names a YAML file of settings, those of the event bus above all.
 """
 
+import argparse
 import os
 
 import django
@@ -16,13 +17,15 @@ from django.core.wsgi import get_wsgi_application
 from django.db import connection
 
 from testbed.standins import serving
-from testbed.standins.credentials.control.faults import FAULTS, FaultGate
+from testbed.standins.credentials.control.faults import FaultGate
 
 
 def main() -> None:
     """Read the options, create the tables and serve."""
     serving.end_on_signals()
-    parser = serving.option_parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--programs", required=True, metavar="FILE", help="programs JSON")
+    parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     parser.add_argument("--database", required=True, metavar="FILE", help="SQLite file")
     parser.add_argument("--consume", metavar="GROUP", help="do not serve: take certificates from events, as this group")
     options = parser.parse_args()
@@ -45,7 +48,7 @@ def main() -> None:
 
         consume(options.consume)
         return
-    serving.serve(FaultGate(get_wsgi_application(), FAULTS), options.port)
+    serving.serve(FaultGate(get_wsgi_application()), options.port)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpResponseBase
 from django.views.defaults import server_error
+from jwt import InvalidTokenError
 from rest_framework import serializers
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.permissions import BasePermission, IsAdminUser, IsAuthenticated
 from rest_framework.request import Request
@@ -21,7 +24,7 @@ from rest_framework.views import APIView
 from testbed.standins.credentials import events, settings
 from testbed.standins.credentials.control.faults import CLOCK
 from testbed.standins.credentials.models import CourseCertificate, Credential, User
-from testbed.standins.tokens import Claims, NotRestricted, TokenAuthentication
+from testbed.standins.serving import CHALLENGE, Claims, read_token
 
 TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
 STATUSES = ("awarded", "revoked")
@@ -32,18 +35,27 @@ LOOK_UP = 0.001
 CLAIMS = {"administrator": "is_staff", "email": "email", "user_id": "lms_user_id"}
 
 
-class StoredUser(TokenAuthentication):
-    """The user is created, and updated on every request, from the token."""
+class StoredUser(BaseAuthentication):
+    """The user is created, and updated on every request, from the token; the request's ``auth`` is its claims."""
 
-    jwt = settings.JWT
-
-    def user(self, claims: Claims) -> User:
+    def authenticate(self, request: Request) -> tuple[User, Claims] | None:
+        try:
+            claims = read_token(request.headers.get("Authorization", ""), "CREDENTIALS")
+        except InvalidTokenError as error:
+            raise AuthenticationFailed("Invalid token.") from error
+        if claims is None:
+            return None
+        if not claims.get("preferred_username"):
+            raise AuthenticationFailed("JWT must include a preferred_username or username claim!")
         user, _ = User.objects.get_or_create(username=claims["preferred_username"])
         told = {name: claims[claim] for claim, name in CLAIMS.items() if claims.get(claim) is not None}
         if any(getattr(user, name) != value for name, value in told.items()):
             vars(user).update(told)
             user.save(update_fields=told)
-        return user
+        return user, claims
+
+    def authenticate_header(self, request: Request) -> str:
+        return CHALLENGE
 
 
 class DetailsSerializer(serializers.Serializer):
@@ -127,6 +139,13 @@ class FilterSerializer(serializers.Serializer):
     status = serializers.ChoiceField(STATUSES, required=False)
     program_uuid = serializers.UUIDField(required=False)
     only_visible = serializers.BooleanField(default=False)
+
+
+class NotRestricted(BasePermission):
+    """For tokens that are not those of a restricted application."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return not request.auth.get("is_restricted")
 
 
 class MayListOrAward(BasePermission):

@@ -1,12 +1,13 @@
 """Settings of the local stand-in of Credentials; its ``__main__`` puts the options into the environment."""
 
+import json
 import os
 import secrets
+from uuid import UUID
 
 import yaml
 
 from testbed.run.inputs import AWARDED, REVOKED
-from testbed.standins import serving
 
 SECRET_KEY = secrets.token_hex()  # signs nothing that has to outlive the process
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
@@ -19,7 +20,17 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]  # APPEND_SLASH: 301, also for a POST
 TIME_ZONE = "UTC"
-LOGGING = serving.LOGGING
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "testbed": {"level": "INFO"},
+        "django.request": {"level": "ERROR"},  # every answer has its line already; this leaves the tracebacks
+    },
+}
 OPENEDX_TELEMETRY: list[str] = []
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # tests store many thousand certificates at once
 
@@ -37,7 +48,6 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}  # all tables straight from the models
 AUTH_USER_MODEL = "credentials.User"
 
-JWT = serving.jwt_settings("CREDENTIALS")
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
@@ -49,9 +59,11 @@ SERVICE_USERNAME = "credentials_service_user"
 SITE_DOMAIN = "credentials.example.com"
 
 # Whatever the file lists has an active certificate configuration here, and its course runs are in the catalog.
-PROGRAMS, _course_runs = serving.read_programs(os.environ["CREDENTIALS_STANDIN_PROGRAMS"])
+with open(os.environ["CREDENTIALS_STANDIN_PROGRAMS"], encoding="utf-8") as _file:
+    _data = json.load(_file)
+PROGRAMS = {UUID(program["uuid"]): program for program in _data["programs"]}
 COURSE_RUNS = {
-    *_course_runs,
+    *_data["course_runs"],
     *(run["key"] for program in PROGRAMS.values() for course in program["courses"] for run in course["course_runs"]),
 }
 

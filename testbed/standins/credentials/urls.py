@@ -8,8 +8,5 @@ from testbed.standins.credentials.control import api as control
 urlpatterns = [
     path("api/v2/credentials/", api.CredentialsView.as_view()),
     path("api/v2/course_certificates/", api.CourseCertificatesView.as_view()),
-    path("_standin/clock/", control.ClockView.as_view()),
-    path("_standin/faults/", control.FaultsView.as_view()),
-    path("_standin/requests/", control.RequestsView.as_view()),
-    path("_standin/credentials/", control.StoredView.as_view()),
+    path("_standin/", control.ControlView.as_view()),
 ]

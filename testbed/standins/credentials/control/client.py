@@ -7,7 +7,7 @@ import requests
 
 
 class CredentialsControl:
-    """The control endpoints of a running stand-in, at the URL that it printed."""
+    """The control endpoint of a running stand-in, at the URL that it printed; ``control.api`` is the other side."""
 
     def __init__(self, url: str) -> None:
         self.url = f"{url.rstrip('/')}/_standin/"
@@ -25,47 +25,47 @@ class CredentialsControl:
         Returns:
             Its id.
         """
-        return self._call("POST", "faults/", {"kind": kind, **options})["id"]
+        return self._do("fault", kind=kind, **options)
 
     def clear(self) -> None:
         """Forget all faults and release what they hold."""
-        self._call("DELETE", "faults/")
+        self._do("clear")
 
     def held(self) -> int:
         """Return how many requests are held at this moment."""
-        return self._call("GET", "faults/")["held"]
+        return self._do("report")["held"]
 
     def applied(self, fault_id: int | None = None) -> int:
         """Return how often a fault was applied; without an id, how often all together that were not cleared."""
-        faults = self._call("GET", "faults/")["faults"]
+        faults = self._do("report")["faults"]
         return sum(fault["applied"] for fault in faults if fault_id in (None, fault["id"]))
 
     def credentials(self) -> list[dict[str, Any]]:
         """Return all stored certificates, with the history of each."""
-        return self._call("GET", "credentials/")
+        return self._do("credentials")
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the API requests so far: method, path, type, status (None: no answer) and fault of each."""
-        return self._call("GET", "requests/")
+        return self._do("requests")
 
     def store(self, records: Iterable[dict[str, str]]) -> None:
         """Store program certificates: their username, program_uuid, status, modified (ISO 8601), perhaps created."""
-        self._call("POST", "credentials/", list(records))
+        self._do("store", records=list(records))
 
     def change_status(self, usernames: Iterable[str], status: str) -> None:
         """Change the status of all program certificates of some learners, and nothing else: ``modified`` stays."""
-        self._call("PATCH", "credentials/", {"usernames": list(usernames), "status": status})
+        self._do("change_status", usernames=list(usernames), status=status)
 
     def delete(self, usernames: Iterable[str]) -> None:
         """Delete all program certificates of some learners for good."""
-        self._call("DELETE", "credentials/", {"usernames": list(usernames)})
+        self._do("delete", usernames=list(usernames))
 
     def set_clock(self, offset: float) -> None:
         """Have certificates stamped by a clock that is so many seconds ahead or, below 0, behind."""
-        self._call("PUT", "clock/", {"offset": offset})
+        self._do("set_clock", offset=offset)
 
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
-        response = requests.request(method, self.url + path, json=body, timeout=30)
+    def _do(self, action: str, **arguments: Any) -> Any:
+        response = requests.post(self.url, json={"do": action, **arguments}, timeout=30)
         if not response.ok:
-            raise ValueError(f"{method} {path}: {response.status_code} {response.text}")
+            raise ValueError(f"{action}: {response.status_code} {response.text}")
         return response.json() if response.content else None

@@ -94,7 +94,7 @@ class Faults:
         self._faults: list[Fault] = []
         self._requests: list[dict[str, Any]] = []
 
-    def add(self, **options: Any) -> int:
+    def fault(self, **options: Any) -> int:
         """Append a fault and return its id."""
         fault = Fault(**options)
         fault.id = next(self._ids)
@@ -146,9 +146,8 @@ FAULTS = Faults()
 class FaultGate:
     """A WSGI application that does to a request what the first matching fault says, and otherwise nothing."""
 
-    def __init__(self, application: WSGIApplication, faults: Faults) -> None:
+    def __init__(self, application: WSGIApplication) -> None:
         self.application = application
-        self.faults = faults
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"].startswith(CONTROL):
@@ -160,10 +159,10 @@ class FaultGate:
             "path": environ["PATH_INFO"].removeprefix(API),
             "type": _credential_type(environ, body),
         }
-        fault = self.faults.take(**request)
+        fault = FAULTS.take(**request)
         answer = self._answer(fault, environ) if fault else self._carry_out(environ)
         status = int(answer[0].split()[0]) if answer else None
-        self.faults.record(**request, status=status, fault=fault and fault.kind)
+        FAULTS.record(**request, status=status, fault=fault and fault.kind)
         if answer is None:
             LOGGER.info("%s %s closed without an answer", environ["REQUEST_METHOD"], environ["PATH_INFO"])
             environ["testbed.handler"].close_connection = True
@@ -182,14 +181,14 @@ class FaultGate:
         if kind == "delay":
             fault.released.wait(fault.seconds)
         if kind == "hold_before":
-            self.faults.hold(fault)
+            FAULTS.hold(fault)
         if kind == "drop_query":
             environ["QUERY_STRING"] = ""
         answer = self._carry_out(environ)  # whatever it stores is committed when it returns
         if kind == "status_after":
             return fault.answer()
         if kind == "hold":
-            self.faults.hold(fault)
+            FAULTS.hold(fault)
         return None if kind == "lose_response" else answer
 
     def _carry_out(self, environ: WSGIEnvironment) -> Answer:
