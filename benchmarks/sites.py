@@ -29,34 +29,7 @@ SIZES = (1, 10, 100)
 # Seconds that a request of Credentials takes. The stand-in is quicker, and made to wait for the rest.
 LATENCY = 0.013
 
-Sites = dict[str, Any]  # of each of MODES, a MeasuredSite or a MeasuredKafkaSite
-
-
-class Measured:
-    """A site whose LMS is measured, and has a configuration of its own in a directory of several."""
-
-    shell_module = "benchmarks.lms"
-    name = ""
-    directory: Path
-
-    @property
-    def config_file(self) -> Path:
-        """The YAML file that ``LMS_CFG`` names."""
-        return self.directory / f"{self.name}.yml"
-
-
-class MeasuredSite(Measured, Site):
-    """One whose event bus is Redis."""
-
-
-class MeasuredKafkaSite(Measured, KafkaSite):
-    """One whose event bus is Kafka."""
-
-
-class WithoutChange(MeasuredSite):
-    """One whose tasks announce nothing."""
-
-    apps: tuple[str, ...] = (*Site.apps, "benchmarks.apps.WithoutEmitterConfig")
+Sites = dict[str, Any]  # of each of MODES, a site; it has the mode's short name as its ``name``
 
 
 def course_run(size: int) -> str:
@@ -85,13 +58,14 @@ def _make_programs() -> list[dict[str, Any]]:
 def start(processes: Processes, directory: Path) -> Sites:
     """Start all; the first site has the seconds that a request of Credentials takes as its ``latency``."""
     made: Sites = {
-        OFF: WithoutChange(processes, directory, enabled=False),
-        IN_PROCESS: MeasuredSite(processes, directory, enabled=False),
-        REDIS: MeasuredSite(processes, directory),
-        KAFKA: MeasuredKafkaSite(processes, directory),
+        OFF: Site(processes, directory, enabled=False),
+        IN_PROCESS: Site(processes, directory, enabled=False),
+        REDIS: Site(processes, directory),
+        KAFKA: KafkaSite(processes, directory),
     }
     programs = _make_programs()
     first = made[OFF]
+    first.apps += ("benchmarks.apps.WithoutEmitterConfig",)
     first.start_redis()
     first.start_credentials(programs)
     first.start_discovery(programs)
@@ -99,6 +73,7 @@ def start(processes: Processes, directory: Path) -> Sites:
         for name in ("run_id", "jwt", "redis_url", "bus_url", "credentials_url", "discovery_url"):
             setattr(site, name, getattr(first, name))
         site.name = mode.split()[0].lower()
+        site.shell_module, site.config_file = "benchmarks.lms", directory / f"{site.name}.yml"
         site.tasks_file = directory / f"{site.name}.tasks.jsonl"
         site.credentials = CredentialsControl(first.credentials_url)
         for _what, begin in site.bus_steps():

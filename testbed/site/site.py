@@ -69,6 +69,7 @@ class Site:
             "JWT_ISSUER": "http://127.0.0.1/oauth2",
             "JWT_AUDIENCE": f"testbed-{self.run_id}",
         }
+        self.config_file = self.directory / "lms.yml"  # ``LMS_CFG`` names it
         self.consumed_file = self.directory / "consumed.jsonl"
         self.tasks_file = self.directory / "tasks.jsonl"
 
@@ -166,11 +167,6 @@ class Site:
             "EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": CONSUMER_POLL,
             "EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP": 0.2,
         }
-
-    @property
-    def config_file(self) -> Path:
-        """The YAML file that ``LMS_CFG`` names."""
-        return self.directory / "lms.yml"
 
     def env(self, **extra: str) -> dict[str, str]:
         """Return the environment of an LMS process."""

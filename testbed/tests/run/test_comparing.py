@@ -17,13 +17,10 @@ CERTIFICATES = learner(RUN, OTHER_RUN)["certificates"]
     [
         ("credit", "verified", True),
         ("professional", "no-id-professional", True),
-        ("professional", "professional", True),
         ("professional", "verified", False),
         ("verified", "credit", False),
         ("honor", "honor", True),
         ("honor", "audit", False),
-        ("honor", "verified", False),
-        ("verified", "audit", False),
         (None, "honor", False),
     ],
 )
@@ -43,7 +40,6 @@ NO_TYPE, HONOR = {"key": RUN, "type": None}, {"key": RUN, "type": "honor"}
         ({}, None),
         ({"status": "retired"}, None),
         ({"status": "unpublished"}, "its status is unpublished, and only active and retired ones reach the LMS"),
-        ({"status": "deleted"}, "its status is deleted, and only active and retired ones reach the LMS"),
         ({"courses": []}, "it has no courses"),
         ({"courses": [{"course_runs": [HONOR]}, {"course_runs": []}]}, "its courses[1] has no course run"),
         ({"courses": [{"course_runs": [NO_TYPE]}]}, "its courses[0] has no course run with a type"),

@@ -12,7 +12,6 @@ from testbed.run.inputs import InputError, read_learners, read_programs
 UUID = "5c3a1f0e-8d64-4c1b-9a52-7f1e0d2b0001"
 RUN = "course-v1:OpenX+A+2026"
 OTHER_RUN = "course-v1:OpenX+B+2026"
-SURROGATE = "is no JSON: 'utf-8' codec can't encode character '\\ud800'"
 
 
 def program(*runs: Any, **changes: Any) -> dict[str, Any]:
@@ -32,52 +31,35 @@ PROGRAMS: list[tuple[Any, str]] = [
     ("{", "is no JSON: Expecting property name"),
     ("[" * 100_000, "is no JSON: maximum recursion depth"),
     ('[{"uuid": NaN}]', "is no JSON: Out of range float values"),
-    ('[{"x": 1, "\\ud800": 2}]', SURROGATE),
+    ('[{"x": 1, "\\ud800": 2}]', "is no JSON: 'utf-8' codec can't encode character '\\ud800'"),
     ('[{"x": 1, "y": 2, "x": 3}]', "is no JSON: 'x' is there twice in the object that begins '{\"x\": 1, \"y\": 2}'"),
     *[
         (json.dumps([program(title="Höhe")], ensure_ascii=False).encode(code), "is no JSON: ")
         for code in ("utf-16", "utf-16-le", "utf-8-sig", "latin-1")
     ],
     ({}, "programs: This field is required."),
-    ({"results": None}, "results: This field may not be null."),
     ("7", 'the whole file: Expected a list of items but got type "int".'),
     (" ", "is empty"),
-    ({"programs": {}}, 'programs: Expected a list of items but got type "dict".'),
     ([], "the whole file: This list may not be empty."),
     ([7], "[0]: Invalid data. Expected a dictionary, but got int."),
     ([program(uuid="7")], "[0].uuid: '7' is no UUID."),
-    ([program(uuid=7)], "[0].uuid: 7 is no UUID."),
-    ([program(uuid=None)], "[0].uuid: This field may not be null."),
     ({"programs": [program(), program(uuid=UUID.upper())]}, f"programs[1].uuid: Duplicate '{UUID}': [0].uuid is the s"),
-    ([program(title=["A"])], "[0].title: Not a valid string."),
     ([{"uuid": UUID}], "[0].title: This field is required."),
-    ([program(status=None)], "[0].status: This field may not be null."),
-    ([program(courses=None)], "[0].courses: This field may not be null."),
-    ([program(courses=[{}])], "[0].courses[0].course_runs: This field is required."),
     ([program(RUN)], "[0].courses[0].course_runs[0]: Invalid data."),
     ([program({"key": "no key"})], "[0].courses[0].course_runs[0].key: 'no key' is no course key."),
     ([program({"key": RUN})], "[0].courses[0].course_runs[0].type: This field is required."),
     ({"results": [program(), program({}, {"key": RUN})]}, "results[1].courses[0].course_runs[0].key: This field is re"),
 ]
 LEARNERS: list[tuple[Any, str]] = [
-    ({"learners": []}, "learners: This list may not be empty."),
-    ([learner(username="")], "[0].username: This field may not be blank."),
     ([learner(username="a b")], "[0].username: Enter a valid username."),
-    ([learner(username="x" * 151)], "[0].username: Ensure this field has no more than 150 characters."),
     ([learner(username="credentials_service_user")], "[0].username: 'credentials_service_user' is the name of a serv"),
     ([learner(email="nonsense")], "[0].email: Enter a valid email address."),
     ([learner(name="\x00")], "[0].name: Null characters are not allowed."),
-    ([learner(name="\ud800")], SURROGATE),
-    ([learner(name=None)], "[0].name: This field may not be null."),
-    ([learner(invalidat=[])], "[0].invalidat: There is no such field."),
     ({"learners": [learner(**{"in\nvalid\x1b": []})]}, "learners[0].in\\nvalid\\x1b: There is no such field."),
     ([learner(certificates=[{"course_run": RUN, "x": 1}])], "[0].certificates[0].x: There is no such field."),
-    ('[{"name": "A", "name": "B"}]', "is no JSON: 'name' is there twice in the object that begins"),
     ([learner(name="x" * 256)], "[0].name: Ensure this field has no more than 255 characters."),
     ([learner("no key")], "[0].certificates[0].course_run: 'no key' is no course key."),
     ([learner(RUN, RUN)], f"[0].certificates[1].course_run: Duplicate '{RUN}': [0].course_run is the same."),
-    ([learner(RUN, mode=[])], "[0].certificates[0].mode: Not a valid string."),
-    ([learner(RUN, invalidate=None)], "[0].invalidate: This field may not be null."),
     ([learner(RUN, invalidate=["no key"])], "[0].invalidate[0]: 'no key' is no course key."),
     ([learner(RUN, invalidate=[OTHER_RUN])], f"[0].invalidate[0]: The learner has no certificate of '{OTHER_RUN}', or"),
     ([learner(RUN, invalidate=[RUN, RUN])], f"[0].invalidate[1]: The learner has no certificate of '{RUN}', or lo"),
@@ -90,9 +72,8 @@ CASES = [(read_programs, *case) for case in PROGRAMS] + [(read_learners, *case) 
 @pytest.mark.parametrize(("read", "data", "problem"), CASES)
 def test_invalid_file(tmp_path: Path, read: Callable[[Path], list], data: Any, problem: str) -> None:
     path = tmp_path / "input.json"
-    path.write_bytes(
-        data if isinstance(data, bytes) else (data if isinstance(data, str) else json.dumps(data)).encode()
-    )
+    text = data if isinstance(data, str | bytes) else json.dumps(data)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
 
     with pytest.raises(InputError) as raised:
         read(path)

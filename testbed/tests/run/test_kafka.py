@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from testbed.run.comparing import compare
 from testbed.servers.kafka import __main__ as choice
@@ -53,25 +51,6 @@ def test_run_on_own_brokers(run: Callable[..., Run], processes: Processes, tmp_p
     assert compare(EXPECTED, events_in(started.text)) == []
     assert "Kafka broker" not in started.text
     assert "schema registry" not in started.text
-
-
-@pytest.mark.kafka
-@pytest.mark.representative
-def test_schema_registry(processes: Processes, tmp_path: Path, kafka: str) -> None:
-    site = KafkaSite(processes, tmp_path, kafka)
-    site.start_registry()
-    client = SchemaRegistryClient({"url": site.registry_url})
-    schemas = [Schema(f'"{name}"', "AVRO") for name in ("string", "long")]
-
-    ids = [client.register_schema(f"topic-{schema.schema_str}", schema) for schema in schemas]
-
-    assert len(set(ids)) == 2
-    other = SchemaRegistryClient({"url": site.registry_url})
-    assert [other.get_schema(id_).schema_str for id_ in ids] == ['"string"', '"long"']
-    assert other.register_schema("other", schemas[0]) == ids[0]
-    with pytest.raises(SchemaRegistryError) as caught:
-        other.get_schema(1000)
-    assert (caught.value.http_status_code, caught.value.error_code) == (404, 40403)
 
 
 @pytest.mark.parametrize(

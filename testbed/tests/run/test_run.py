@@ -73,14 +73,6 @@ def test_runs_side_by_side_on_one_redis(run: Callable[..., Run], processes: Proc
     assert {event["topic"] for event in events} == {TOPIC}
     assert all(list(event) == ["type", "id", "source", "time", "topic", "data"] for event in events)
     assert len({event["id"] for event in events}) == len(events)
-    names = {learner["username"]: learner["name"] for learner in LEARNERS}
-    for event in events:
-        certificate = event["data"]["program_certificate"]
-        assert certificate["user"]["pii"]["name"] == names[certificate["user"]["pii"]["username"]]
-        assert certificate["status"] == {AWARDED: "awarded", REVOKED: "revoked"}[event["type"]]
-        assert certificate["program"]["title"] == certificate["program"]["program_type"] == ""
-        assert certificate["uuid"] == certificate["url"] == ""
-    assert "OK: exactly the 4 expected events arrived." in first.text
     assert compare([(AWARDED, name, page[0]["uuid"]) for name in ("solo", "outsider")], events_in(second.text)) == []
     for line in (
         "4 programs, 3 learners, 2 events to come.",
