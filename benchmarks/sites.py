@@ -38,7 +38,6 @@ def course_run(size: int) -> str:
 
 
 def _make_programs() -> list[dict[str, Any]]:
-    """Make the programs; each has one course of one run."""
     [example, *_] = read_programs(DATA / "programs.json")
     course = example["courses"][0]
     return [

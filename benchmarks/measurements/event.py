@@ -89,7 +89,6 @@ def _name(text: str, state: str) -> str:
 
 
 def judge(result: Result) -> list[Result]:
-    """Hold the result against the targets."""
     targets = []
     for row in result["rows"]:
         if row["way"] == "emitter":
@@ -101,7 +100,6 @@ def judge(result: Result) -> list[Result]:
 
 
 def tabulate(result: Result) -> list[Table]:
-    """Return the result as tables."""
     rows = []
     for row in result["rows"]:
         inline = find(result, bus=row["bus"], way="inline", state=row["state"])

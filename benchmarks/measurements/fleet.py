@@ -64,7 +64,6 @@ def _pairs(result: Result) -> Iterator[tuple[Result, Summary]]:
 
 
 def judge(result: Result) -> list[Result]:
-    """Hold the result against the targets."""
     return [
         target(f"worker, processes: {row['processes']}, learners a second, {row['mode']} / {OFF}", ratio, least=0.95)
         for row, ratio in _pairs(result)
@@ -73,7 +72,6 @@ def judge(result: Result) -> list[Result]:
 
 
 def tabulate(result: Result) -> list[Table]:
-    """Return the result as tables."""
     rows = [[row["processes"], row["mode"], row["learners_per_second"], ratio] for row, ratio in _pairs(result)]
     header = ["processes", "events", "learners/s", f"÷ {OFF}"]
     return [("A worker fleet", header, sorted(rows, key=lambda row: row[0]))]

@@ -14,8 +14,6 @@ SLEEP = 0.015
 
 
 class MeasuredRepairSite(RepairSite):
-    """A site whose LMS is measured."""
-
     shell_module = "benchmarks.lms"
     patience = 3600
 
@@ -64,13 +62,11 @@ def measure(
 
 
 def judge(result: Result) -> list[Result]:
-    """Hold the result against the targets."""
     one, two = (find(result, way=number)["learners_per_second"] for number in (1, 2))
     return [target("repair, learners a second, enqueued: 2 processes / 1", compare(two, one), least=1.8)]
 
 
 def tabulate(result: Result) -> list[Table]:
-    """Return the result as tables."""
     one = find(result, way=COMMAND)["learners_per_second"]
     rows = []
     for row in result["rows"]:

@@ -53,7 +53,6 @@ def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, repeats
 
 
 def judge(result: Result) -> list[Result]:
-    """Hold the result against the targets."""
     targets, more = [], []
     for mode in MODES[1:]:
         for size in SIZES:
@@ -65,7 +64,6 @@ def judge(result: Result) -> list[Result]:
 
 
 def tabulate(result: Result) -> list[Table]:
-    """Return the result as tables."""
     rows = []
     for row in sorted(result["rows"], key=lambda row: row["programs"]):
         ratio = compare(row["seconds"], find(result, mode=OFF, programs=row["programs"])["seconds"])

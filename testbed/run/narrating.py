@@ -38,7 +38,6 @@ class Narrator:
         self.stream = stream
 
     def line(self, text: str) -> None:
-        """Print a line."""
         say(text, self.stream)
 
     @contextlib.contextmanager

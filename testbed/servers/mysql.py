@@ -82,7 +82,6 @@ class MariaDB(Server):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
         return self._url(self.port)
 
     def _url(self, port: int) -> str:
@@ -90,7 +89,6 @@ class MariaDB(Server):
 
 
 def find_binary() -> str | None:
-    """Find a MariaDB server's program."""
     return shutil.which("mariadbd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
 
 
@@ -135,7 +133,6 @@ def connect(url: str) -> pymysql.Connection:
 
 
 def query(url: str, sql: str) -> tuple[tuple[Any, ...], ...]:
-    """Execute one statement, and return the rows."""
     with connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchall()

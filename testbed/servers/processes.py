@@ -204,7 +204,6 @@ class Server:
         raise NotImplementedError
 
     def answers(self, port: int) -> bool:
-        """Tell whether it answers."""
         raise NotImplementedError
 
     def start(self) -> None:

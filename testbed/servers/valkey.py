@@ -39,7 +39,6 @@ class Valkey(Server):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
         return f"redis://127.0.0.1:{self.port}/0"
 
 

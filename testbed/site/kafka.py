@@ -61,7 +61,6 @@ class KafkaSite(Site):
         return steps if self.registry_url else [*steps, (f"schema registry, {registry}", self.start_registry)]
 
     def start_cluster(self) -> None:
-        """Start a broker."""
         if self.kafka == APACHE:
             self.cluster = ApacheKafka(self.processes, self.directory / "kafka", far=self.far)
         else:
@@ -69,7 +68,6 @@ class KafkaSite(Site):
         self.servers = self.cluster.servers
 
     def start_registry(self) -> None:
-        """Start a schema registry."""
         if self.kafka == APACHE:
             registry = Apicurio(self.processes)
             self.registry, self.registry_url = registry.process, registry.url

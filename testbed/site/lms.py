@@ -75,7 +75,6 @@ def set_up(catalog_url: str) -> None:
 
 @action
 def create_courses(keys: Sequence[str]) -> None:
-    """Create course runs."""
     for key in map(CourseKey.from_string, keys):
         CourseOverview.objects.get_or_create(id=key, defaults={"org": key.org or "", "display_name": str(key)})
 
@@ -110,13 +109,11 @@ def open_record(username: str) -> None:
 
 @action
 def enrol(username: str, course_run: str, mode: str) -> None:
-    """Enrol a learner in a course run."""
     CourseEnrollment.objects.create(user=_user(username), course_id=CourseKey.from_string(course_run), mode=mode)
 
 
 @action
 def certify(username: str, course_run: str, mode: str) -> None:
-    """Issue a course certificate."""
     GeneratedCertificate.objects.create(
         user=_user(username),
         course_id=CourseKey.from_string(course_run),
@@ -127,7 +124,6 @@ def certify(username: str, course_run: str, mode: str) -> None:
 
 @action
 def invalidate(username: str, course_run: str) -> None:
-    """Invalidate a course certificate."""
     key = CourseKey.from_string(course_run)
     GeneratedCertificate.objects.get(user=_user(username), course_id=key).invalidate(source="testbed")
 
@@ -174,7 +170,6 @@ def register_schemas(event_types: Sequence[str]) -> None:
 
 @action
 def rename(username: str, new_username: str) -> None:
-    """Give a learner another username."""
     user = _user(username)
     user.username = new_username
     user.save()
@@ -182,7 +177,6 @@ def rename(username: str, new_username: str) -> None:
 
 @action
 def delete(username: str) -> None:
-    """Delete a learner."""
     _user(username).delete()
 
 

@@ -33,7 +33,6 @@ class ProbeConfig(AppConfig):
     label = "probe"
 
     def ready(self) -> None:
-        """Connect."""
         if path := os.environ.get("TESTBED_CONSUMED"):
             _connect(_record_event, path)
         if path := os.environ.get("TESTBED_CONSUMER_HANGS"):

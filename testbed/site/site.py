@@ -80,7 +80,6 @@ class Site:
         return []  # the broker is the bus, too
 
     def start_redis(self) -> None:
-        """Start a Redis-protocol server, both broker and bus."""
         self.redis_url = self.bus_url = Valkey(self.processes, "redis", self.directory / "redis").url
 
     def _jwt_env(self, service: str) -> dict[str, str]:
@@ -98,7 +97,6 @@ class Site:
         return process
 
     def start_discovery(self, programs: list[dict[str, Any]]) -> None:
-        """Start the stand-in of Discovery with these programs."""
         _process, self.discovery_url = self.processes.server(
             "discovery",
             *("-m", "testbed.standins.discovery", "--programs", self._programs_file(programs)),
@@ -169,7 +167,6 @@ class Site:
         }
 
     def env(self, **extra: str) -> dict[str, str]:
-        """Return the environment of an LMS process."""
         return {
             "LMS_CFG": str(self.config_file),
             "DJANGO_SETTINGS_MODULE": "lms.envs.production",
@@ -264,7 +261,6 @@ class Site:
         return {task["id"] for task in tasks if task["state"] == "published"} - finished
 
     def wait_for_tasks(self) -> None:
-        """Wait until no task is waiting or running."""
         wait_for(lambda: not self.unfinished_tasks(), "the tasks to finish", alive=self._living(self.worker))
 
     def refusal(self) -> str | None:
@@ -273,7 +269,6 @@ class Site:
         return next(refused, None)
 
     def wait_for_events(self, count: int) -> None:
-        """Wait until the consumer has received so many events."""
         wait_for(lambda: len(self.events()) >= count, f"{count} events", alive=self._living(self.consumer))
 
     def wait_for_arrival(self, due: int) -> None:
@@ -299,7 +294,6 @@ class Site:
             return client.xrange(self.stream_key)
 
     def count_published(self) -> int:
-        """Count the events that the bus has."""
         with connect(self.bus_url) as client:
             return client.xlen(self.stream_key)
 

@@ -19,8 +19,6 @@ PROGRAMS: dict[str, dict[str, Any]] = {}
 
 
 class Handler(serving.JSONHandler):
-    """Answers as Discovery's REST API does."""
-
     def do_GET(self) -> None:
         """``programs/?uuids_only=1``, filtered by ``status``, which may be repeated, and ``programs/<uuid>/``."""
         url = urlsplit(self.path)

@@ -14,8 +14,6 @@ SCHEMAS: list[str] = []  # a schema's id is its place
 
 
 class Handler(serving.JSONHandler):
-    """Answers as Confluent Schema Registry does."""
-
     def do_POST(self) -> None:
         """``/subjects/<subject>/versions``: register a schema."""
         schema = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["schema"]

@@ -84,7 +84,6 @@ class JSONHandler(BaseHTTPRequestHandler):
     wbufsize = -1  # head and body at once
 
     def answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        """Send an answer."""
         content = json.dumps(body).encode()
         self.send_response(status)
         own = {"Content-Type": "application/json", "Content-Length": str(len(content))}
@@ -106,7 +105,6 @@ def end_on_signals() -> None:
 
 
 def serve(application: WSGIApplication, port: int) -> None:
-    """Serve a WSGI application until a signal comes."""
     server = Server(("127.0.0.1", port), Handler)
     server.set_app(application)
     get_resolver().url_patterns  # noqa: B018 (reading it imports the views now, and not while the first requests wait)
@@ -114,7 +112,6 @@ def serve(application: WSGIApplication, port: int) -> None:
 
 
 def serve_json(handler: type[JSONHandler]) -> None:
-    """Serve until a signal comes."""
     end_on_signals()
     _serve(socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler))
 

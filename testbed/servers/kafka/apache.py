@@ -133,7 +133,6 @@ class ApacheKafka(Server):
 
     @property
     def servers(self) -> str:
-        """Where it is reached."""
         return f"127.0.0.1:{self.proxy.port if self.proxy else self.port}"
 
     def stop(self) -> None:
@@ -170,7 +169,6 @@ class Apicurio(Server):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
         return _url(self.port)
 
 

@@ -41,8 +41,6 @@ ARGUMENTS = {
 
 
 class MockCluster:
-    """Starts a mock cluster, and steers it."""
-
     def __init__(self, processes: Processes) -> None:
         self.process, self.servers = processes.server("kafka", "-m", __name__, stdin=subprocess.PIPE, text=True)
 

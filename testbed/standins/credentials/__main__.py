@@ -21,7 +21,6 @@ from testbed.standins.credentials.control.faults import FaultGate
 
 
 def main() -> None:
-    """Read the options, create the tables and serve."""
     serving.end_on_signals()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", required=True, metavar="FILE", help="programs JSON")

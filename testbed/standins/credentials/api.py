@@ -85,8 +85,6 @@ class DetailsSerializer(serializers.Serializer):
 
 
 class DateOverrideSerializer(serializers.Serializer):
-    """``date_override``."""
-
     date = serializers.DateTimeField()
 
 
@@ -122,8 +120,6 @@ class CredentialSerializer(serializers.Serializer):
 
 
 class CourseCertificateSerializer(serializers.Serializer):
-    """The body of a POST to ``course_certificates/``."""
-
     id = serializers.IntegerField(read_only=True)
     course_id = serializers.CharField(max_length=255)
     certificate_type = serializers.CharField(max_length=255)
@@ -180,7 +176,6 @@ class CredentialsView(APIView):
     throttle_classes = [LearnerThrottle]
 
     def get(self, request: Request) -> Response:
-        """List certificates, a page at a time."""
         query = FilterSerializer(data={name: value for name, value in request.query_params.items() if value})
         query.is_valid(raise_exception=True)
         filters = query.validated_data
@@ -270,13 +265,10 @@ def _hidden(credentials: QuerySet[Credential]) -> Iterator[int]:
 
 
 class CourseCertificatesView(APIView):
-    """``course_certificates/``."""
-
     authentication_classes = [StoredUser]
     permission_classes = [IsAuthenticated, NotRestricted, IsAdminUser]
 
     def post(self, request: Request) -> Response:
-        """Store the certificate configuration of a course run."""
         serializer = CourseCertificateSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         data = dict(serializer.validated_data)

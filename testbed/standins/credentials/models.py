@@ -54,7 +54,6 @@ class Credential(models.Model):
 
     @property
     def path(self) -> str:
-        """Where the certificate is shown."""
         return f"/credentials/{self.uuid.hex}/"
 
 

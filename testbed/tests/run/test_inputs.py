@@ -22,7 +22,6 @@ def program(*runs: Any, **changes: Any) -> dict[str, Any]:
 
 
 def learner(*runs: str, mode: Any = "verified", **changes: Any) -> dict[str, Any]:
-    """Return a learner with certificates of course runs."""
     certificates = [{"course_run": run, "mode": mode} for run in runs]
     return {"username": "a", "email": "a@example.com", "name": "A", "certificates": certificates, **changes}
 

@@ -1,4 +1,8 @@
-"""The control endpoint of the local stand-in of Credentials, for tests: without authentication, on loopback only."""
+"""
+The control endpoint of the local stand-in of Credentials, for tests: without authentication, on loopback only.
+
+The functions are described in ``control.client``.
+"""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -17,12 +21,10 @@ from testbed.standins.credentials.models import Credential, User
 
 
 def set_clock(offset: float) -> None:
-    """Set the clock by which certificates are stamped from now on, in seconds; below 0 it is behind."""
     CLOCK.offset = timedelta(seconds=offset)
 
 
 def credentials() -> list[dict[str, Any]]:
-    """List all certificates with their whole history."""
     return [
         {
             "username": credential.username,
@@ -55,12 +57,10 @@ def store(records: list[dict[str, str]]) -> None:
 
 
 def change_status(usernames: Iterable[str], status: str) -> None:
-    """Change nothing but the status, in bulk, as Credentials' command ``revoke_certificates`` does."""
     _select(set(usernames)).update(status=_status(status))
 
 
 def delete(usernames: Iterable[str]) -> None:
-    """Delete program certificates; nothing is left of them."""
     _select(set(usernames)).delete()
 
 

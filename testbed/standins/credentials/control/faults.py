@@ -35,7 +35,6 @@ class Clock:
     offset = timedelta()
 
     def now(self) -> datetime:
-        """Return the time as this clock has it."""
         return timezone.now() + self.offset
 
 
@@ -70,7 +69,6 @@ class Fault:
             raise ValueError("a delay, and nothing else, takes seconds")
 
     def matches(self, **request: str | None) -> bool:
-        """Say whether this fault is for such a request."""
         return self.times != self.applied and all(getattr(self, name) in (None, request[name]) for name in request)
 
     def answer(self) -> Answer:
@@ -95,7 +93,6 @@ class Faults:
         self._requests: list[dict[str, Any]] = []
 
     def fault(self, **options: Any) -> int:
-        """Append a fault and return its id."""
         fault = Fault(**options)
         fault.id = next(self._ids)
         with self._lock:
@@ -118,13 +115,11 @@ class Faults:
             return fault
 
     def hold(self, fault: Fault) -> None:
-        """Wait until the fault is cleared."""
         with self._lock:
             fault.held += 1
         fault.released.wait()
 
     def record(self, **request: Any) -> None:
-        """Keep what came and what was answered."""
         with self._lock:
             self._requests.append(request)
 
