@@ -142,15 +142,7 @@ def warm_up(prefix: str) -> list[str]:
 
 @action
 def send(ways: list[str], prefix: str, count: int, pause: float) -> dict[str, list[float]]:
-    """
-    Send events, one of each way in turn; return the microseconds that each event took its caller.
-
-    Args:
-        ways: of ``WAYS``.
-        prefix: of the learners' usernames.
-        count: of events of each way.
-        pause: seconds before each event.
-    """
+    """Send ``count`` events of each way in turn, after a pause each; return the microseconds each took its caller."""
     learners = [_learners(prefix, count) for _ in ways]
     samples: dict[str, list[float]] = {way: [] for way in ways}
     gc.collect()

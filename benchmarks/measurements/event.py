@@ -28,13 +28,7 @@ COUNTED = 50
 
 
 def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, blocks: int, profile: float) -> Result:
-    """
-    Measure what each way on each bus costs, and where the time goes.
-
-    Args:
-        blocks: of events, for each way and round.
-        profile: seconds to look where the time goes.
-    """
+    """Measure each way on each bus, ``blocks`` of events a round, and for ``profile`` seconds where the time goes."""
     sites[OFF].do("fill", prefix=PREFIX, count=1000, course_run=course_run(SIZES[0]))
     before = _count_received(sites)
     sent: Counter[str] = Counter()

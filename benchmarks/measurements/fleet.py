@@ -11,14 +11,7 @@ MODES = (OFF, REDIS, KAFKA)
 def measure(
     sites: Sites, rounds: int, advance: Callable[[], object], *, processes: tuple[int, ...], learners: int, blocks: int
 ) -> Result:
-    """
-    Measure learners a second.
-
-    Args:
-        processes: the numbers of processes of the workers.
-        learners: of a block, for each process.
-        blocks: of learners, for each worker and round.
-    """
+    """Measure learners a second of workers with so many ``processes``, by blocks of ``learners`` for each process."""
     ways = [(mode, number) for mode in MODES for number in processes]
     names = {(mode, number): f"{sites[mode].name}-{number}" for mode, number in ways}
     for (mode, number), name in names.items():

@@ -27,13 +27,7 @@ def measure(
     learners: int,
     workers: tuple[int, ...],
 ) -> Result:
-    """
-    Measure learners a second of each way, and the command's peak memory.
-
-    Args:
-        learners: of a run.
-        workers: the numbers of processes of the workers.
-    """
+    """Measure learners a second of the command and of workers with so many processes, and the command's peak memory."""
     site = MeasuredRepairSite(processes, directory, learners, 1)
     site.credentials.fault("delay", seconds=SLEEP, method="GET")
     for number in workers:

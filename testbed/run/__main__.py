@@ -28,14 +28,10 @@ from testbed.site.site import Site
 
 def main(arguments: Sequence[str] = ()) -> int:
     """
-    Run.
+    Run; return the exit code.
 
-    Args:
-        arguments: the command line's, of which there must be none.
-
-    Returns:
-        The exit code: 0 if exactly the expected events arrived, or if the output's reader is gone; 1 if they did not
-        arrive; 2 if an input is invalid; 130 if the run was interrupted.
+    It is 0 if exactly the expected events arrived, or if the output's reader is gone; 1 if they did not arrive; 2 if an
+    input is invalid; 130 if the run was interrupted.
     """
     try:
         if arguments:

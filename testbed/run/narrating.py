@@ -14,12 +14,7 @@ class ReaderGone(Exception):
 
 
 def say(text: str, stream: TextIO, end: str = "\n") -> None:
-    """
-    Print, and flush, so that a closed stream is noticed here.
-
-    Raises:
-        ReaderGone: the stream is closed.
-    """
+    """Print, and flush; raise ``ReaderGone`` if the stream is closed."""
     try:
         print(text, end=end, file=stream, flush=True)
     except BrokenPipeError:

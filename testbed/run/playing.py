@@ -53,9 +53,7 @@ def start(
 
 def play(site: Site, programs: list[Program], learners: list[Learner], narrator: Narrator) -> list[str]:
     """
-    Let learners earn certificates until programs complete, and lose some.
-
-    Each step has to be done within ``site.patience``.
+    Let learners earn certificates until programs complete, and lose some; each step has ``site.patience`` seconds.
 
     Returns:
         What went wrong: what failed, and each event that is missing or unexpected.

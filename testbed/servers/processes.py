@@ -40,16 +40,7 @@ def free_port() -> int:
 
 
 class Process:
-    """
-    A process with a log, ``<name>.log``.
-
-    Args:
-        name: what to call it.
-        argv: the command.
-        directory: where the logs are.
-        env: environment variables to add.
-        **popen: further arguments of ``subprocess.Popen``.
-    """
+    """A process with a log, ``<name>.log``. ``env`` is added to the environment, ``popen`` is for ``Popen``."""
 
     def __init__(
         self, name: str, argv: list[str], directory: Path, env: dict[str, str] | None = None, **popen: Any
@@ -110,11 +101,8 @@ def wait_for(condition: Callable[[], T], what: str, patience: float = PATIENCE, 
     """
     Wait until a condition returns something true, and return that.
 
-    Args:
-        condition: what is called again and again.
-        what: what is waited for, for the error.
-        patience: seconds after which a ``ProcessError`` is raised.
-        alive: processes whose end raises it, too.
+    Raises:
+        ProcessError: ``patience`` seconds are over, or one of the ``alive`` processes has ended.
     """
     deadline = time.monotonic() + patience
     while not (result := condition()):

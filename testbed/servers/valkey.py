@@ -10,15 +10,7 @@ from testbed.servers.processes import Processes, Server
 
 
 class Valkey(Server):
-    """
-    An embedded Redis-protocol server.
-
-    Args:
-        processes: starts it.
-        name: what to call it.
-        directory: where it keeps its data; with ``durable``, it finds them again after a restart.
-        durable: write each change to disk before answering.
-    """
+    """The server. With ``durable``, it writes each change to disk before answering, and keeps them over a restart."""
 
     def __init__(self, processes: Processes, name: str, directory: Path, durable: bool = False) -> None:
         self.directory, self.durable = directory, durable

@@ -27,9 +27,7 @@ class KafkaSite(Site):
     """
     The site, with Kafka as its event bus; the Celery broker and the cache are still Redis.
 
-    Args:
-        processes: as of ``Site``.
-        directory: as of ``Site``.
+    Args, beside those of ``Site``:
         kafka: a key of ``KAFKAS``.
         servers: bootstrap servers of brokers to use in place of one that is started.
         registry_url: the same for a schema registry.
@@ -140,15 +138,7 @@ class KafkaSite(Site):
             return self._ends(reader, partitions)
 
     def stream(self, since: list[int] | None = None) -> list[dict[str, Any]]:
-        """
-        Read the topic.
-
-        Args:
-            since: leave out what it had received when ``ends()`` was this.
-
-        Returns:
-            the events' data, those of each partition in their order.
-        """
+        """Return the events' data, those of each partition in order; ``since`` is an earlier ``ends()`` to begin at."""
         # These take long to load, and `make run` does without them.
         from confluent_kafka.schema_registry import SchemaRegistryClient
         from confluent_kafka.schema_registry.avro import AvroDeserializer

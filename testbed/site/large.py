@@ -35,9 +35,7 @@ class RepairSite(Site):
     Each learner has a program certificate and two course certificates. Of those who changed, every other one changed
     in both courses, and every third lost the program certificate.
 
-    Args:
-        processes: as of ``Site``.
-        directory: as of ``Site``.
+    Args, beside those of ``Site``:
         size: learners.
         changed: learners who changed.
     """

@@ -32,9 +32,7 @@ FINAL_STATES = ("succeeded", "failed")
 
 class Site:
     """
-    The site. It starts nothing by itself: the steps of a run are its methods, in the order they are called.
-
-    Its event bus is Redis.
+    The site, with Redis as its event bus. It starts nothing by itself: the steps of a run are its methods, in order.
 
     Args:
         processes: starts and ends the processes.
@@ -111,12 +109,7 @@ class Site:
     # The LMS
 
     def configure(self, database: dict[str, Any] | None = None) -> None:
-        """
-        Write the LMS's configuration file, as an operator would.
-
-        Args:
-            database: the LMS's database, as ``testbed.servers.mysql`` gives it, in place of a SQLite file.
-        """
+        """Write the LMS's configuration file; ``testbed.servers.mysql`` gives a database other than a SQLite file."""
         broker = urlsplit(self.redis_url)
         sqlite = {
             "ENGINE": "django.db.backends.sqlite3",
@@ -180,13 +173,7 @@ class Site:
         self.processes.run(name or argv[0], "manage.py", "lms", *argv, env=self.env())
 
     def start_for_commands(self, programs: list[dict[str, Any]], database: dict[str, Any] | None = None) -> None:
-        """
-        Start what the commands need that ask Credentials: no worker.
-
-        Args:
-            programs: what Credentials and the catalog know.
-            database: as of ``configure``.
-        """
+        """Start what the commands need that ask Credentials: no worker."""
         self.start_redis()
         self.start_credentials(programs)
         self.start_discovery(programs)
@@ -272,12 +259,7 @@ class Site:
         wait_for(lambda: len(self.events()) >= count, f"{count} events", alive=self._living(self.consumer))
 
     def wait_for_arrival(self, due: int) -> None:
-        """
-        Wait until the consumer has received all events that were sent.
-
-        Args:
-            due: how many there should be. Redis has them before their tasks are through, so it is asked instead.
-        """
+        """Wait for all events that were sent. Redis has them before their tasks end, so it tells, and not ``due``."""
         self.wait_for_events(self.count_published())
 
     def _living(self, process: Process) -> list[Process]:

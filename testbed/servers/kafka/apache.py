@@ -91,14 +91,7 @@ def command(name: str, *arguments: str, memory: str = "128m") -> list[str]:
 
 
 class ApacheKafka(Server):
-    """
-    A broker in KRaft mode. It finds its data again after a restart.
-
-    Args:
-        processes: starts it.
-        directory: where its data go.
-        far: reach it through a proxy, so that ``set_rtt`` works.
-    """
+    """A broker in KRaft mode, which keeps its data over a restart. ``far``: through a proxy, so ``set_rtt`` works."""
 
     def __init__(self, processes: Processes, directory: Path, far: bool = False) -> None:
         self.directory, self.proxy = directory, Proxy() if far else None

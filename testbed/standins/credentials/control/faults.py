@@ -102,9 +102,8 @@ class Faults:
     def clear(self) -> None:
         """Forget all faults, and let go of the requests that they hold or delay."""
         with self._lock:
-            for fault in self._faults:
-                fault.released.set()
-            self._faults.clear()
+            while self._faults:
+                self._faults.pop().released.set()
 
     def take(self, **request: str | None) -> Fault | None:
         """Return the first fault for this request, counted as applied, or None."""
