@@ -18,7 +18,6 @@ from testbed.servers.kafka import apache
 from testbed.servers.kafka.proxy import Proxy
 from testbed.servers.processes import Processes, wait_for
 from testbed.site.kafka import KafkaSite
-from testbed.site.site import TOPIC
 from testbed.tests.conftest import Run
 from testbed.tests.run.test_run import EXPECTED, events_in
 
@@ -31,11 +30,7 @@ def test_certificates_become_events_on_kafka(run: Callable[..., Run], kafka: str
     started = run(BUS="kafka", KAFKA=kafka)
 
     assert started.wait() == 0, started.text
-    events = events_in(started.text)
-    assert compare(EXPECTED, events) == []
-    assert {event["topic"] for event in events} == {TOPIC}
-    assert all(list(event) == ["type", "id", "source", "time", "topic", "data"] for event in events)
-    assert "OK: exactly the 4 expected events arrived." in started.text
+    assert compare(EXPECTED, events_in(started.text)) == []
     assert [path.name for path in started.directory.iterdir()] == ["output"]
 
 

@@ -119,8 +119,7 @@ class Faults:
         fault.released.wait()
 
     def record(self, **request: Any) -> None:
-        with self._lock:
-            self._requests.append(request)
+        self._requests.append(request)
 
     def report(self) -> dict[str, Any]:
         """Return how often each fault was applied, and how many requests are held at this moment."""
@@ -130,8 +129,7 @@ class Faults:
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the API requests so far, in the order in which they were done with."""
-        with self._lock:
-            return list(self._requests)
+        return self._requests.copy()
 
 
 FAULTS = Faults()
