@@ -81,13 +81,6 @@ def test_invalid_file(tmp_path: Path, read: Callable[[Path], list], data: Any, p
     assert str(raised.value).isprintable()  # and so one line
 
 
-def test_unreadable_file(tmp_path: Path) -> None:
-    for path, problem in ((tmp_path / "missing.json", "No such file or directory"), (tmp_path, "Is a directory")):
-        with pytest.raises(InputError) as raised:
-            read_programs(path)
-        assert str(raised.value) == f"{path}: cannot be read: {problem}"
-
-
 def test_a_page_of_the_api_with_fields_that_are_not_used(tmp_path: Path) -> None:
     extra = {"type": None, "subtitle": "", "type_attrs": {"slug": "honor"}, "banner_image": None, "hidden": False}
     course: dict[str, Any] = {

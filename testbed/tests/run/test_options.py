@@ -53,6 +53,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ({"BUS": "kafka", "KAFKA": "apache", "PATH": "/"}, "KAFKA: java was not found"),
         ({"BUS": "kafka", "SCHEMA_REGISTRY_URL": "http://127.0.0.1:1"}, "SCHEMA_REGISTRY_URL: cannot reach"),
         ({"BUS": "kafka", KAFKA_SERVERS: "127.0.0.1:1"}, "KAFKA_BOOTSTRAP_SERVERS: "),
+        ({"PROGRAMS": "/"}, "/: cannot be read: Is a directory"),
         ({"LEARNERS": "missing.json"}, "missing.json: cannot be read: No such file or directory"),
     ],
 )
