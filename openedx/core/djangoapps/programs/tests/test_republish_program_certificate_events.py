@@ -76,9 +76,9 @@ class CommandTests(RepublishTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+        self.addCleanup(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        # A job in the background ignores this one.
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
         self.get_programs = self.patch(f"{MODULE}.get_programs")
         self.get_programs.side_effect = lambda site=None, uuid=None: PROGRAMS.values() if site else PROGRAMS.get(uuid)
         self.wait = self.patch(f"{MODULE}.wait_for_producer", return_value=True)
