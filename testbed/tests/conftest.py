@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,11 @@ from testbed import ROOT
 from testbed.servers.kafka import KAFKAS, MOCK
 from testbed.servers.processes import PATIENCE, Processes, wait_for
 from testbed.tests.faults.table import HEADER, KAFKA_HEADER, KAFKA_ROWS, ROWS, render
+
+
+def pytest_configure() -> None:
+    """Have what the tests start be interruptible, also where they are a job in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
