@@ -24,7 +24,7 @@ from testbed import ROOT
 T = TypeVar("T")
 
 # Seconds within which something that was asked for has to happen, also on a busy machine.
-PATIENCE = float(os.environ.get("TESTBED_PATIENCE", 90))
+PATIENCE = 90.0
 POLL = 0.04
 
 
