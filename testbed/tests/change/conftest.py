@@ -1,35 +1,22 @@
 """
-What the tests of the change share: the processes of a file's site, what its consumer knows, and how many examples the
-properties take.
+What the tests of the change share: the processes of a file's site, and how many examples the properties take.
 """
 
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from testbed.run.inputs import AWARDED, REVOKED
 from testbed.servers.processes import Process, Processes, wait_for
 from testbed.servers.valkey import connect
 from testbed.site.site import Site
 from testbed.tests.conftest import leftovers
 
-STATUS = {AWARDED: "awarded", REVOKED: "revoked"}
-
 # `make test` takes a few examples, and `make test-change` the full number.
 settings.register_profile("change", max_examples=int(os.environ.get("EXAMPLES", 30)), deadline=None, print_blob=True)
 settings.load_profile("change")
-
-
-def known(events: list[dict]) -> dict[str, str]:
-    """Return what a consumer knows that keeps the event with the latest time: username -> status."""
-    return {
-        event["data"]["program_certificate"]["user"]["pii"]["username"]: STATUS[event["type"]]
-        for event in sorted(events, key=lambda event: datetime.fromisoformat(event["time"]))
-    }
 
 
 class WatchedSite(Site):

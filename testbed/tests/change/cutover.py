@@ -19,9 +19,9 @@ import yaml
 from testbed.pages.blocks import named_block
 from testbed.servers.processes import Process, Processes, wait_for
 from testbed.servers.valkey import Valkey, connect
+from testbed.site.events import known
 from testbed.site.site import GROUP, Site
 from testbed.standins.credentials.control.client import CredentialsControl
-from testbed.tests.change.conftest import known
 
 # One for each test, and one more. Each is of one course, of which either run will do.
 PROGRAMS: list[dict[str, Any]] = [

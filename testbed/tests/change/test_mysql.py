@@ -15,8 +15,9 @@ import pytest
 from testbed import ROOT
 from testbed.servers import mysql
 from testbed.servers.processes import PATIENCE, Process, Processes, wait_for
+from testbed.site.events import known
 from testbed.site.large import COMMAND, PROGRAM
-from testbed.tests.change.conftest import WatchedSite, known
+from testbed.tests.change.conftest import WatchedSite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.mysql]
 

@@ -24,9 +24,10 @@ from testbed import ROOT
 from testbed.servers import mysql
 from testbed.servers.processes import PATIENCE, Process, Processes, free_port, wait_for
 from testbed.servers.valkey import connect
+from testbed.site.events import known
 from testbed.site.large import COMMAND, PROGRAM, RepairSite
 from testbed.site.site import GROUP, QUEUE
-from testbed.tests.change.conftest import WatchedSite, known
+from testbed.tests.change.conftest import WatchedSite
 
 pytestmark = pytest.mark.e2e
 

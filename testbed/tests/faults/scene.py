@@ -15,13 +15,12 @@ from functools import partial
 
 import pytest
 
-from testbed.run.inputs import AWARDED, REVOKED
 from testbed.servers.processes import PATIENCE, Process, wait_for
+from testbed.site.events import known, username_of
 from testbed.site.site import FINAL_STATES
 from testbed.tests.faults.site import SCHEDULED, FaultSite
 from testbed.tests.faults.table import ROWS, Row, documented, slug
 
-STATUS = {AWARDED: "awarded", REVOKED: "revoked"}
 TASKS = {"awarded": "award_program_certificates", "revoked": "revoke_program_certificates"}
 NOTIFY = ("--notify_programs", "--revoke_program_certs", "--start-date")
 REPUBLISH = "republish_program_certificate_events"
@@ -250,7 +249,7 @@ class Scene:
         for _ in row.play(self) or ():
             for make in self.changes:
                 make()
-        self.site.credentials.clear()
+        self.site.heal_credentials()
         self.site.wait_for_tasks()
         self.site.heal()
         self.settle()
@@ -276,15 +275,3 @@ def worker_killed(scene: Scene, **hold: str) -> Iterator[None]:
     yield
     scene.wait_until_held()
     scene.site.kill_worker()
-
-
-def username_of(event: dict) -> str:
-    """Return whom an event is about."""
-    return event["data"]["program_certificate"]["user"]["pii"]["username"]
-
-
-def known(events: Iterable[dict]) -> dict[str, str]:
-    """Return what a consumer knows that keeps the event with the latest time: username -> status."""
-    # The sort is stable: of two events of one time, the later one counts.
-    latest = sorted(events, key=lambda event: datetime.fromisoformat(event["time"]))
-    return {username_of(event): STATUS[event["type"]] for event in latest}

@@ -84,9 +84,7 @@ class FaultSite(BrokenSite):
 
     def heal(self) -> None:
         """Have everything run again, whatever a play has broken, and nothing else."""
-        if self.credentials_process not in self.processes.running:
-            self.restart_credentials()
-        self.credentials.clear()
+        self.heal_credentials()
         for valkey in (self.bus, self.broker):
             if valkey.process.popen.poll() is None:
                 valkey.process.popen.send_signal(signal.SIGCONT)
@@ -98,6 +96,12 @@ class FaultSite(BrokenSite):
             process.popen.send_signal(signal.SIGCONT)
             if process not in self.processes.running or process.popen.poll() is not None:
                 start()
+
+    def heal_credentials(self) -> None:
+        """Have Credentials run, and answer what it holds."""
+        if self.credentials_process not in self.processes.running:
+            self.restart_credentials()
+        self.credentials.clear()
 
     def end(self, process: Process) -> None:
         """Stop a process if it has not ended."""

@@ -20,8 +20,9 @@ from testbed.pages.blocks import named_block
 from testbed.run.inputs import AWARDED
 from testbed.servers.processes import wait_for
 from testbed.servers.valkey import connect
+from testbed.site.events import STATUS
 from testbed.site.site import GROUP
-from testbed.tests.faults.scene import STATUS, Fault, Scene, parametrize, worker_killed
+from testbed.tests.faults.scene import Fault, Scene, parametrize, worker_killed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.fault]
 

@@ -19,7 +19,8 @@ import yaml
 from testbed.pages.blocks import named_block
 from testbed.servers.processes import Process, wait_for
 from testbed.servers.valkey import connect
-from testbed.tests.faults.scene import REPUBLISH, Fault, Scene, known, parametrize, username_of, worker_killed
+from testbed.site.events import known, username_of
+from testbed.tests.faults.scene import REPUBLISH, Fault, Scene, parametrize, worker_killed
 from testbed.tests.faults.site import FaultSite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.fault]
@@ -72,7 +73,6 @@ def credentials_stops(scene: Scene) -> None:
     scene.site.end(scene.site.credentials_process)
     # Five failures in a row end a run.
     assert scene.end(run) == (1, summary(6, awarded=1, failed=5))
-    scene.site.restart_credentials()
 
 
 def run_stopped(scene: Scene) -> None:

@@ -75,7 +75,7 @@ def test_log_line_of_a_failed_event() -> None:
 def test_commands_take_their_arguments(name: str) -> None:
     for words in commands(name):
         if words[0] in ("redis-cli", "celery", "kafka-topics.sh"):
-            continue  # test_redis_commands, test_repair_faults.py and test_kafka_faults.py run them
+            continue  # test_redis_commands, and the fault suites run them
         assert words[:2] == ["./manage.py", "lms"]
         command, *arguments = words[2:]
         parser = load_command_class(get_commands()[command], command).create_parser("manage.py", command)
