@@ -22,7 +22,6 @@ import lms  # noqa: F401 - its Celery application publishes the tasks
 
 django.setup()
 
-from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.sites.models import Site
@@ -55,11 +54,7 @@ def action(function: F) -> F:
 @action
 def set_up(catalog_url: str) -> None:
     """Do what an operator does once: the database, service users, the site, Credentials and the catalog."""
-    # Other projects' histories take ten times as long, and end with the tables that their models have now.
-    own = {"sites"} | {app.label for app in apps.get_app_configs() if ".djangoapps." in app.name}
-    settings.MIGRATION_MODULES = {app.label: None for app in apps.get_app_configs() if app.label not in own}
-    call_command("migrate", run_syncdb=True, verbosity=0)
-
+    call_command("migrate", verbosity=0)
     for username in (settings.CREDENTIALS_SERVICE_USERNAME, CatalogIntegration().service_username):
         User.objects.create(username=username, email=f"{username}@example.com", is_staff=True, is_superuser=True)
     SiteConfiguration.objects.create(
