@@ -53,9 +53,7 @@ def measure(
     made = sites.start(processes, directory)
     for name in ("one-event", "one-task", "fleet"):
         results[name] = report.PARTS[name].measure(made, rounds, step(name, rounds), **size[name])
-    for process in list(reversed(processes.running)):
-        process.stop()
-        processes.forget(process)
+    processes.stop()
     advance = step("repair", rounds * (1 + len(size["repair"]["workers"])))
     own = directory / "repair"  # a site finds the logs of its workers in its own directory
     own.mkdir()

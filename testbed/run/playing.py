@@ -71,11 +71,9 @@ def play(site: Site, programs: list[Program], learners: list[Learner], narrator:
 def _enrol(site: Site, programs: list[Program], learners: list[Learner], narrator: Narrator) -> None:
     site.do("create_courses", keys=course_runs(programs, learners))
     for number, learner in enumerate(learners, 1):
-        username = learner["username"]
-        site.do("create_learner", username=username, email=learner["email"], name=learner["name"])
-        site.do("open_record", username=username)
-        for certificate in learner["certificates"]:
-            site.do("enrol", username=username, **certificate)
+        enrolled = {certificate["course_run"]: certificate["mode"] for certificate in learner["certificates"]}
+        person = {name: learner[name] for name in ("username", "email", "name")}
+        site.do("create_learner", **person, enrolled=enrolled)
         narrator.progress(number, len(learners), "learners enrolled")
     narrator.line(f"Enrolled {count(len(learners), 'learner')}; each has looked at their record in Credentials once.")
 

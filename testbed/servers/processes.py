@@ -54,6 +54,7 @@ class Process:
             environment = {**os.environ, "TMPDIR": str(scratch), **(env or {})}
             self.popen = subprocess.Popen(argv, cwd=ROOT, env=environment, start_new_session=True, **popen)
         self.pid = self.popen.pid  # its group's, too
+        self.ended = False  # by us, or waited for
 
     def check(self) -> None:
         """Raise a ``ProcessError`` if the process has ended."""
@@ -79,6 +80,15 @@ class Process:
         self.popen.stdin.flush()
         return self.read_line(patience)
 
+    def finish(self, patience: float = PATIENCE) -> tuple[int, str]:
+        """Wait until the process has ended by itself; return its exit code, and what it printed if that is a pipe."""
+        try:
+            output, _ = self.popen.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            raise ProcessError(f"{self.name} did not end within {patience:.0f} s, see {self.log}") from None
+        self.kill()
+        return self.popen.returncode, output or ""
+
     def stop(self, patience: float = 15) -> None:
         """End the process: ask it to end, and after ``patience`` seconds kill it."""
         if self.popen.poll() is None:
@@ -88,13 +98,16 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """End the process and its group at once."""
+        """End the process and its group at once, unless that is done."""
+        if self.ended:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.popen.wait()
         for pipe in (self.popen.stdin, self.popen.stdout):
             if pipe:
                 pipe.close()
+        self.ended = True
 
 
 def wait_for(condition: Callable[[], T], what: str, patience: float = PATIENCE, alive: Iterable[Process] = ()) -> T:
@@ -119,7 +132,7 @@ class Processes:
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
-        self.running: list[Process] = []
+        self._started: list[Process] = []
         self._busy = False  # starting or ending a process: an interruption has to wait
         self._interrupted = False
 
@@ -128,8 +141,23 @@ class Processes:
 
     def __exit__(self, *exc_info: object) -> None:
         self._busy = True
+        self.stop()
+
+    @property
+    def running(self) -> list[Process]:
+        """List the processes that were started and have not been ended; one that crashed is still among them."""
+        return [process for process in self._started if not process.ended]
+
+    def stop(self) -> None:
+        """End all processes, the newest first."""
         for process in reversed(self.running):
             process.stop()
+
+    def kill(self, *names: str) -> None:
+        """End the processes whose names begin so at once."""
+        for process in self.running:
+            if process.name.startswith(names):
+                process.kill()
 
     def interrupt(self, *_: object) -> None:
         """
@@ -146,7 +174,7 @@ class Processes:
         """Start a process; the arguments are those of ``Process``."""
         self._busy = True
         process = Process(name, argv, self.directory, **kwargs)
-        self.running.append(process)
+        self._started.append(process)
         self._busy = False
         if self._interrupted:
             raise KeyboardInterrupt
@@ -164,17 +192,9 @@ class Processes:
     def run(self, name: str, *argv: object, **kwargs: Any) -> None:
         """Run a Python process to its end; raise a ``ProcessError`` if it fails or takes too long."""
         process = self.python(name, *argv, **kwargs)
-        try:
-            code = process.popen.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise ProcessError(f"{name} did not end within {PATIENCE:.0f} s, see {process.log}") from None
-        self.forget(process)
+        code, _ = process.finish()
         if code:
             raise ProcessError(f"{name} failed with exit code {code}, see {process.log}")
-
-    def forget(self, process: Process) -> None:
-        """Stop looking after a process that has been ended."""
-        self.running.remove(process)
 
 
 class Server:
@@ -202,7 +222,6 @@ class Server:
             try:
                 wait_for(partial(self.answers, port), f"{self.name} to answer", alive=[self.process])
             except ProcessError:
-                self.processes.forget(self.process)
                 self.process.kill()
                 if self.port or attempt == 4:
                     raise
@@ -213,4 +232,3 @@ class Server:
     def stop(self) -> None:
         """Stop; a server that keeps its data on disk finds them again."""
         self.process.stop()
-        self.processes.forget(self.process)

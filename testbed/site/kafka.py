@@ -108,6 +108,9 @@ class KafkaSite(Site):
         self.begin_group()
         return super().start_consumer(name, **extra)
 
+    def has_group(self) -> bool:
+        return True
+
     def begin_group(self) -> None:
         """Let the group begin at the topic's start: as long as it has committed nothing, it begins at the end."""
         with self._reading() as (reader, partitions):

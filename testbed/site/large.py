@@ -4,28 +4,20 @@ in a second.
 """
 
 import sqlite3
-import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from testbed.servers.processes import Process, Processes
+from testbed.servers.processes import Processes
+from testbed.site.programs import make_program
 from testbed.site.site import Site
 
-COMMAND = "republish_program_certificate_events"
 # The service users of the LMS come before.
 FIRST_ID = 1000
 COURSES = [f"course-v1:OpenX+SCALE{number}+2026" for number in range(2)]
-PROGRAM: dict[str, Any] = {
-    "uuid": "5ca1e000-0000-4000-8000-000000000001",
-    "title": "Scale",
-    "type": "MicroMasters",
-    "status": "active",
-    "courses": [{"course_runs": [{"key": key, "type": "verified"}]} for key in COURSES],
-}
+PROGRAM = make_program(1, *([key] for key in COURSES))
 
 
 class RepairSite(Site):
@@ -45,7 +37,6 @@ class RepairSite(Site):
         step = size // changed
         # Of the certificates that changed: username -> status.
         self.expected = {f"learner{place * step}": "awarded" if place % 3 else "revoked" for place in range(changed)}
-        self.runs = 0
         self.start_for_commands([PROGRAM])
         self._fill(size)
 
@@ -78,12 +69,6 @@ class RepairSite(Site):
             insert(database, "auth_userprofile", "user_id name", learners)
             columns = "user_id course_id status mode modified_date"
             insert(database, "certificates_generatedcertificate", columns, certificates())
-
-    def start_command(self, *argv: str) -> Process:
-        """Start the command; what it logs is in the process's log, what it prints can be read."""
-        self.runs += 1
-        pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
-        return self.processes.python(f"run{self.runs}", "manage.py", "lms", COMMAND, *argv, env=self.env(), **pipe)
 
     def count_lists(self) -> int:
         """Count the requests for a page of certificates so far."""

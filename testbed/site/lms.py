@@ -88,27 +88,35 @@ def set_available_date(course_run: str, mode: str, date: str) -> None:
 
 
 @action
-def create_learner(username: str, email: str, name: str | None, joined: str = "2011-01-01T00:00:00Z") -> int:
-    """Create a learner who joined at a time (ISO 8601), without a name also without a profile; return their id."""
+def create_learner(
+    username: str,
+    email: str = "",
+    name: str | None = "Name",
+    joined: str = "2011-01-01T00:00:00Z",
+    enrolled: dict[str, str] | None = None,
+    known: bool = True,
+) -> None:
+    """
+    Create a learner.
+
+    Args:
+        name: Without one, they have no profile.
+        joined: When they registered (ISO 8601).
+        enrolled: The course runs that they are in, with the mode of each.
+        known: They have looked at their record: only then does Credentials know them.
+    """
+    email = email or f"{username}@example.com"
     user = User.objects.create(username=username, email=email, date_joined=datetime.fromisoformat(joined))
     if name is not None:
         UserProfile.objects.create(user=user, name=name)
-    return user.id
+    for course_run, mode in (enrolled or {}).items():
+        CourseEnrollment.objects.create(user=user, course_id=CourseKey.from_string(course_run), mode=mode)
+    if known:
+        get_credentials(user, raise_on_error=True)
 
 
 @action
-def open_record(username: str) -> None:
-    """Have a learner look at their credentials: only then does Credentials know them."""
-    get_credentials(_user(username), raise_on_error=True)
-
-
-@action
-def enrol(username: str, course_run: str, mode: str) -> None:
-    CourseEnrollment.objects.create(user=_user(username), course_id=CourseKey.from_string(course_run), mode=mode)
-
-
-@action
-def certify(username: str, course_run: str, mode: str) -> None:
+def certify(username: str, course_run: str, mode: str = "verified") -> None:
     GeneratedCertificate.objects.create(
         user=_user(username),
         course_id=CourseKey.from_string(course_run),

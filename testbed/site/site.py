@@ -18,6 +18,7 @@ from testbed.servers.processes import PATIENCE, Process, ProcessError, Processes
 from testbed.servers.valkey import Valkey, connect
 from testbed.standins.credentials.control.client import CredentialsControl
 
+REPUBLISH = "republish_program_certificate_events"
 TOPIC = "learning-program-certificate-lifecycle"
 GROUP = "testbed"
 QUEUE = "edx.lms.core.default"
@@ -58,6 +59,7 @@ class Site:
     shell: Process
     worker: Process = None  # type: ignore[assignment]
     consumer: Process = None  # type: ignore[assignment]
+    commands = 0  # that were started
 
     def __init__(self, processes: Processes, directory: str | Path, enabled: bool = True) -> None:
         self.processes, self.directory, self.enabled = processes, Path(directory), enabled
@@ -168,9 +170,11 @@ class Site:
             **extra,
         }
 
-    def manage(self, *argv: str, name: str | None = None) -> None:
-        """Run ``./manage.py lms ...`` to its end."""
-        self.processes.run(name or argv[0], "manage.py", "lms", *argv, env=self.env())
+    def start_command(self, *argv: str, **env: str) -> Process:
+        """Start ``./manage.py lms ...``: what it logs is in a log of its own, what it prints ``finish()`` returns."""
+        self.commands += 1
+        pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
+        return self.processes.python(f"command{self.commands}", "manage.py", "lms", *argv, env=self.env(**env), **pipe)
 
     def start_for_commands(self, programs: list[dict[str, Any]], database: dict[str, Any] | None = None) -> None:
         """Start what the commands need that ask Credentials: no worker."""
@@ -212,7 +216,7 @@ class Site:
         return self.worker
 
     def start_consumer(self, name: str = "consumer", **extra: Any) -> Process:
-        """Start a consumer of the topic, and wait until it reads."""
+        """Start a consumer of the topic, and wait until it cannot miss an event."""
         self.consumer = self._start(
             name,
             "Running consumer for",
@@ -221,7 +225,13 @@ class Site:
             TESTBED_CONSUMED=str(self.consumed_file),
             TESTBED_TOPIC=TOPIC,
         )
+        wait_for(self.has_group, f"{name} to join its group", alive=[self.consumer])
         return self.consumer
+
+    def has_group(self) -> bool:
+        """Tell whether the consumer's group is there: a consumer says that it runs, and then makes it."""
+        with connect(self.bus_url) as client:
+            return bool(client.exists(self.stream_key) and client.xinfo_groups(self.stream_key))
 
     def _start(self, name: str, text: str, *argv: str, **env: str) -> Process:
         """Start an LMS process, and wait for a text in its log. The log may have that of an earlier process."""
@@ -261,6 +271,15 @@ class Site:
     def wait_for_arrival(self, due: int) -> None:
         """Wait for all events that were sent. Redis has them before their tasks end, so it tells, and not ``due``."""
         self.wait_for_events(self.count_published())
+
+    def has_read_all(self, name: str = GROUP) -> bool:
+        """Tell whether a group has read and acknowledged all that is in the stream."""
+        with connect(self.bus_url) as client:
+            for group in client.xinfo_groups(self.stream_key):
+                if group["name"].decode() == name:
+                    unread = client.xrange(self.stream_key, min=b"(" + group["last-delivered-id"], count=1)
+                    return not (unread or group["pending"])
+        return False
 
     def _living(self, process: Process) -> list[Process]:
         return [process] if process in self.processes.running else []

@@ -4,13 +4,11 @@ What the tests of the change share: the processes of a file's site, and how many
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from testbed.servers.processes import Process, Processes, wait_for
-from testbed.servers.valkey import connect
+from testbed.servers.processes import Processes
 from testbed.site.site import Site
 from testbed.tests.conftest import leftovers
 
@@ -24,29 +22,12 @@ class WatchedSite(Site):
 
     seen = 0
 
-    def start_consumer(self, name: str = "consumer", **extra: Any) -> Process:
-        """Start a consumer, and wait until it cannot miss an event."""
-        consumer = super().start_consumer(name, **extra)
-
-        def has_group() -> bool:
-            with connect(self.bus_url) as client:
-                return client.exists(self.stream_key) and client.xinfo_groups(self.stream_key)
-
-        wait_for(has_group, f"{name} to join its group", alive=[consumer])
-        return consumer
-
     def new_events(self) -> list[dict]:
         """Return the new events, once all that were sent have arrived."""
         self.wait_for_events(self.count_published())
         new = self.events()[self.seen :]
         self.seen += len(new)
         return new
-
-    def end_all(self, *names: str) -> None:
-        """End the processes whose names begin so: those of a test that ended early."""
-        for process in [process for process in self.processes.running if process.name.startswith(names)]:
-            process.kill()
-            self.processes.forget(process)
 
 
 @pytest.fixture(scope="module")

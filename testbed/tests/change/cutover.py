@@ -11,41 +11,28 @@ import shlex
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
 from testbed.pages.blocks import named_block
 from testbed.servers.processes import Process, Processes, wait_for
-from testbed.servers.valkey import Valkey, connect
+from testbed.servers.valkey import Valkey
 from testbed.site.events import known
-from testbed.site.site import GROUP, Site
+from testbed.site.programs import Program, make_program, runs_of
+from testbed.site.site import GROUP, REPUBLISH, Site
 from testbed.standins.credentials.control.client import CredentialsControl
 
 # One for each test, and one more. Each is of one course, of which either run will do.
-PROGRAMS: list[dict[str, Any]] = [
-    {
-        "uuid": f"c07e1b7c-0f0d-4f57-9b8e-2f6f3f0d{number:04}",
-        "title": f"Cut-over {number}",
-        "type": "MicroMasters",
-        "status": "active",
-        "courses": [
-            {"course_runs": [{"key": f"course-v1:OpenX+C{number}+{year}", "type": "verified"} for year in (2025, 2026)]}
-        ],
-    }
-    for number in range(1, 7)
+PROGRAMS = [
+    make_program(number, [f"course-v1:OpenX+C{number}+{year}" for year in (2025, 2026)]) for number in range(1, 7)
 ]
 HOUR = 3600
 CLOCKS = {"behind": -HOUR, "ahead": HOUR}
 # Of each learner with a clock, the letter of the phase in which they are awarded the certificate, and, if there is one,
 # that of the phase in which they lose it.
 HISTORIES = ["A", "AA", "AB", "AC", "B", "BB", "BC", "C", "CC"]
-[REPUBLISH, *REPUBLISH_OPTIONS] = shlex.split(named_block("cut-over-all"))[2:]
-
-
-def runs_of(program: dict[str, Any]) -> list[str]:
-    return [run["key"] for course in program["courses"] for run in course["course_runs"]]
+REPUBLISH_OPTIONS = shlex.split(named_block("cut-over-all"))[3:]
 
 
 class CutoverSite(Site):
@@ -63,12 +50,8 @@ class CutoverSite(Site):
         # Tasks and the command alone send these events, so this process is the LMS of those who run the command.
         self.configure_lms(True)
         self.start_lms()
-        self.do("create_courses", keys=[run for program in PROGRAMS for run in runs_of(program)])
+        self.do("create_courses", keys=runs_of(*PROGRAMS))
         self.unused_programs = iter(PROGRAMS[:-1])
-
-    def stop(self, process: Process) -> None:
-        process.stop()
-        self.processes.forget(process)
 
     # Switches
 
@@ -84,7 +67,6 @@ class CutoverSite(Site):
         self.work()
         if self.worker in self.processes.running:
             self.worker.kill()  # nothing is lost, and to end by itself would take it more than two seconds
-            self.processes.forget(self.worker)
         self.configure_lms(on)
         # Celery waits up to 30 s before it sends a course certificate again whose learner Credentials does not know.
         self.start_worker(TESTBED_RETRY_DIVISOR="100")
@@ -94,7 +76,7 @@ class CutoverSite(Site):
         options = []
         if self.credentials_process:
             options = ["--port", urlsplit(self.credentials_url).port]
-            self.stop(self.credentials_process)
+            self.credentials_process.stop()
         self.credentials_on, self.prefix = on, prefix or self.run_id
         command, env = self.credentials_command("credentials", *options), self.credentials_env(on, self.prefix)
         self.credentials_process, self.credentials_url = self.processes.server("credentials", *command, env=env)
@@ -124,7 +106,7 @@ class CutoverSite(Site):
         if consumer and self.consumer not in self.processes.running:
             self.start_consumer(check_backlog=True)
         elif self.consumer in self.processes.running and not consumer:
-            self.stop(self.consumer)
+            self.consumer.stop()
 
     # What happens
 
@@ -136,24 +118,15 @@ class CutoverSite(Site):
     def republish(self, ahead: int = 0) -> None:
         """Publish everything as the page for operators says, by an LMS's clock that is so many seconds ahead."""
         if ahead:
-            env = self.env(TESTBED_CLOCK_AHEAD=str(ahead))
-            self.processes.run("republish", "manage.py", "lms", REPUBLISH, *REPUBLISH_OPTIONS, env=env)
+            run = self.start_command(REPUBLISH, *REPUBLISH_OPTIONS, TESTBED_CLOCK_AHEAD=str(ahead))
+            assert run.finish()[0] == 0
         else:
             done = self.do("command", name=REPUBLISH, arguments=REPUBLISH_OPTIONS)
             assert (done["error"], done["returncode"]) == (None, 0)
 
     def wait_for_group(self, group: str, consumer: Process) -> None:
         """Wait until a consumer, the only one of its group, has read and acknowledged all that is in the stream."""
-
-        def has_read_all() -> bool:
-            with connect(self.bus_url) as client:
-                for each in client.xinfo_groups(self.stream_key):
-                    if each["name"].decode() == group:
-                        unread = client.xrange(self.stream_key, min=b"(" + each["last-delivered-id"], count=1)
-                        return not (unread or each["pending"])
-            return False
-
-        wait_for(has_read_all, f"{consumer.name} to read the stream", alive=[consumer])
+        wait_for(lambda: self.has_read_all(group), f"{consumer.name} to read the stream", alive=[consumer])
 
     @contextlib.contextmanager
     def second_credentials(self, name: str, publishing: bool = False) -> Iterator[Process]:
@@ -163,7 +136,7 @@ class CutoverSite(Site):
         try:
             yield process
         finally:
-            self.stop(process)
+            process.stop()
 
     def certificates(self, database: str) -> dict[tuple[str, str], str]:
         """Return a Credentials' program certificates: (username, program uuid) -> status."""
@@ -184,7 +157,7 @@ class Story:
         self.owed: dict[str, str] = {}  # learner -> status
         self.usernames: dict[str, str] = {}  # learner -> the present one
 
-    def award(self, *learners: str, program: dict | None = None, known: bool = True) -> None:
+    def award(self, *learners: str, program: Program | None = None, known: bool = True) -> None:
         """
         Let learners complete the program, a second time by the course's other run. New learners are enrolled first.
 
@@ -196,13 +169,9 @@ class Story:
         for learner in learners:
             if learner not in self.usernames:
                 username = self.usernames[learner] = f"{learner}-{self.number}"
-                self.site.do("create_learner", username=username, email=f"{username}@example.com", name="Name")
-                for run in runs:
-                    self.site.do("enrol", username=username, course_run=run, mode="verified")
-                if known:
-                    self.site.do("open_record", username=username)
-            run = runs[learner in self.owed]
-            self.site.do("certify", username=self.usernames[learner], course_run=run, mode="verified")
+                enrolled = dict.fromkeys(runs, "verified")
+                self.site.do("create_learner", username=username, enrolled=enrolled, known=known)
+            self.site.do("certify", username=self.usernames[learner], course_run=runs[learner in self.owed])
             self.owed[learner] = "awarded"
         self.site.work()
 

@@ -7,8 +7,9 @@ import pytest
 
 from testbed.servers.processes import Processes, wait_for
 from testbed.servers.valkey import connect
+from testbed.site.programs import runs_of
 from testbed.site.site import TOPIC
-from testbed.tests.change.cutover import CLOCKS, HISTORIES, HOUR, PROGRAMS, CutoverSite, Story, runs_of
+from testbed.tests.change.cutover import CLOCKS, HISTORIES, HOUR, PROGRAMS, CutoverSite, Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.cutover]
 
@@ -42,7 +43,7 @@ def test_cut_over(site: CutoverSite, story: Story) -> None:
     assert story.sources() == {CREDENTIALS}
 
     # 3. The LMS's events on. What changes while its workers restart waits in the broker.
-    site.stop(site.worker)
+    site.worker.stop()
     story.award("waited")
     site.switch_lms(True)
     for clock in CLOCKS:
@@ -110,7 +111,7 @@ def test_way_back(site: CutoverSite, story: Story) -> None:
     assert story.missing() == set()
 
     # 3. All workers of the LMS stop, before the first one starts again with the events off.
-    site.stop(site.worker)
+    site.worker.stop()
     before = len(story.events())
     story.revoke("waiting")
 

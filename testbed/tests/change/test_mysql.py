@@ -14,14 +14,14 @@ import pytest
 
 from testbed import ROOT
 from testbed.servers import mysql
-from testbed.servers.processes import PATIENCE, Process, Processes, wait_for
+from testbed.servers.processes import Process, Processes, wait_for
 from testbed.site.events import known
-from testbed.site.large import COMMAND, PROGRAM
+from testbed.site.large import COURSES, PROGRAM
+from testbed.site.site import REPUBLISH
 from testbed.tests.change.conftest import WatchedSite
 
 pytestmark = [pytest.mark.e2e, pytest.mark.mysql]
 
-COURSE_RUNS = [run["key"] for course in PROGRAM["courses"] for run in course["course_runs"]]
 READ = {"method": "GET", "path": "credentials/", "type": "program", "times": 1}
 POST = READ | {"method": "POST"}
 LEARNERS = [f"learner{number}" for number in range(5)]
@@ -38,14 +38,13 @@ class MysqlSite(WatchedSite):
         super().__init__(processes, processes.directory)
         self.database = database
         self.start_for_commands([PROGRAM], database)
-        self.do("create_courses", keys=COURSE_RUNS)
+        self.do("create_courses", keys=COURSES)
         self.start_consumer()
         self.learners: list[str] = []
 
     def create_learners(self, *usernames: str) -> None:
         for username in usernames:
-            email = f"learner{len(self.learners)}@example.com"
-            self.do("create_learner", username=username, email=email, name="Name")
+            self.do("create_learner", username=username, enrolled=dict.fromkeys(COURSES, "verified"))
             self.learners.append(username)
 
     def store(self, *usernames: str) -> None:
@@ -53,19 +52,15 @@ class MysqlSite(WatchedSite):
         certificate = {"program_uuid": PROGRAM["uuid"], "status": "awarded", "modified": datetime.now(UTC).isoformat()}
         self.credentials.store({"username": username, **certificate} for username in usernames)
 
-    def start_command(self, *usernames: str) -> Process:
-        """Start the command; its output and its log are one file."""
-        name = f"run{len(list(self.directory.glob('run*.log')))}"
-        return self.processes.python(
-            name, "manage.py", "lms", COMMAND, "--usernames", *(usernames or LEARNERS), env=self.env()
-        )
+    def republish(self, *usernames: str) -> Process:
+        """Start the command."""
+        return self.start_command(REPUBLISH, "--usernames", *(usernames or LEARNERS))
 
     def end(self, run: Process, awarded: int, failed: int = 0) -> None:
         """Wait for the end of the command, and check what it says."""
-        code, log = run.popen.wait(PATIENCE), run.log.read_text(encoding="utf-8")
-        self.processes.forget(run)
-        assert f"learners={awarded + failed} awarded={awarded} revoked=0 skipped=0 failed={failed} " in log
-        assert code == bool(failed), log
+        code, output = run.finish()
+        assert f"learners={awarded + failed} awarded={awarded} revoked=0 skipped=0 failed={failed} " in output
+        assert code == bool(failed)
 
     def close_idle_connections(self, max_age: int | None) -> None:
         """Have the server close connections that are idle for ``WAIT_TIMEOUT`` seconds, of these processes only."""
@@ -74,7 +69,7 @@ class MysqlSite(WatchedSite):
 
     def clean(self) -> None:
         """Remove what a test has left."""
-        self.end_all("run", "worker")
+        self.processes.kill("command", "worker")
         self.configure(database=self.database)
         self.credentials.clear()
         if stored := {item["username"] for item in self.credentials.credentials() if item["type"] == "program"}:
@@ -144,7 +139,7 @@ def test_usernames_that_differ_in_case(site: MysqlSite) -> None:
     # As a Credentials on MySQL finds it under the username in any case.
     site.credentials.fault("status", status=200, body={"next": None, "results": [record]}, **READ)
 
-    site.end(site.start_command("ADA.K"), awarded=1)
+    site.end(site.republish("ADA.K"), awarded=1)
 
     assert known(site.new_events()) == {"ada.k": "awarded"}
 
@@ -159,11 +154,11 @@ def test_connection_that_the_server_closes_during_a_run(site: MysqlSite, max_age
 
     # A connection that Django keeps is noticed by the next learner, who fails. The others go on with a new one.
     failed = LEARNERS[2:3] if max_age is None else []
-    site.end(site.start_command(), awarded=5 - len(failed), failed=len(failed))
+    site.end(site.republish(), awarded=5 - len(failed), failed=len(failed))
     assert known(site.new_events()) == {name: "awarded" for name in LEARNERS if name not in failed}
 
     if failed:
-        site.end(site.start_command(), awarded=5)
+        site.end(site.republish(), awarded=5)
         assert known(site.new_events()) == ALL_AWARDED
 
 
@@ -171,20 +166,17 @@ def test_connection_that_the_server_closes_during_a_run(site: MysqlSite, max_age
 def test_connection_that_the_server_closes_during_a_live_task(site: MysqlSite, max_age: int | None) -> None:
     """The tasks fetch the learner with the profile, so the event needs no query after the answer."""
     site.create_learners("ada")
-    for course_run in COURSE_RUNS:
-        site.do("enrol", username="ada", course_run=course_run, mode="verified")
-    site.do("open_record", username="ada")
     site.close_idle_connections(max_age)
     site.start_worker(TESTBED_RETRY_DIVISOR="100")
 
     site.credentials.fault("delay", seconds=IDLE, **POST)
-    for course_run in COURSE_RUNS:
-        site.do("certify", username="ada", course_run=course_run, mode="verified")
+    for course_run in COURSES:
+        site.do("certify", username="ada", course_run=course_run)
         site.wait_for_tasks()
     assert [known([event]) for event in site.new_events()] == [{"ada": "awarded"}]
 
     site.credentials.fault("delay", seconds=IDLE, **POST)
-    site.do("invalidate", username="ada", course_run=COURSE_RUNS[0])
+    site.do("invalidate", username="ada", course_run=COURSES[0])
     site.wait_for_tasks()
     assert [known([event]) for event in site.new_events()] == [{"ada": "revoked"}]
     assert " ERROR " not in site.worker.log.read_text(encoding="utf-8")
@@ -197,7 +189,7 @@ def test_server_that_stops(site: MysqlSite, own_server: mysql.MariaDB | None) ->
     site.store(*LEARNERS)
     site.credentials.fault("delay", seconds=0, **READ)  # the first passes
     site.credentials.fault("hold_before", **READ)
-    run = site.start_command()
+    run = site.republish()
     wait_for(lambda: site.credentials.held() == 1, "the run to ask about the second", alive=[run])
     own_server.stop()
     try:
@@ -207,9 +199,8 @@ def test_server_that_stops(site: MysqlSite, own_server: mysql.MariaDB | None) ->
     finally:
         own_server.start()
         site.shell.stop()  # its connection to the database is lost, too
-        site.processes.forget(site.shell)
         site.start_shell()
     assert len(site.new_events()) == 2
 
-    site.end(site.start_command(), awarded=5)
+    site.end(site.republish(), awarded=5)
     assert known(site.new_events()) == ALL_AWARDED

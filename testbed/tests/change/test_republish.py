@@ -22,11 +22,11 @@ from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED
 
 from testbed import ROOT
 from testbed.servers import mysql
-from testbed.servers.processes import PATIENCE, Process, Processes, free_port, wait_for
+from testbed.servers.processes import PATIENCE, Processes, free_port, wait_for
 from testbed.servers.valkey import connect
 from testbed.site.events import known
-from testbed.site.large import COMMAND, PROGRAM, RepairSite
-from testbed.site.site import GROUP, QUEUE
+from testbed.site.large import PROGRAM, RepairSite
+from testbed.site.site import GROUP, QUEUE, REPUBLISH
 from testbed.tests.change.conftest import WatchedSite
 
 pytestmark = pytest.mark.e2e
@@ -87,14 +87,8 @@ class RepublishSite(WatchedSite, RepairSite):
 
     def republish(self, *argv: str) -> tuple[int, str]:
         """Run the command in the LMS process that is there; return its exit code and its last line."""
-        done = self.do("command", name=COMMAND, arguments=argv)
+        done = self.do("command", name=REPUBLISH, arguments=argv)
         return done["returncode"], done["output"].splitlines()[-1]
-
-    def end(self, run: Process) -> tuple[int, str]:
-        """Wait for the end of a run; return its exit code and its last line."""
-        output, _ = run.popen.communicate(timeout=3 * PATIENCE)
-        self.processes.forget(run)
-        return run.popen.returncode, output.splitlines()[-1]
 
 
 def summary(learners: int, awarded: int = 0, revoked: int = 0, failed: int = 0) -> str:
@@ -120,7 +114,7 @@ def shared_site(shared_processes: Processes, request: pytest.FixtureRequest) -> 
 def site(shared_site: RepublishSite) -> Iterator[RepublishSite]:
     """The site that all tests here use, one after the other."""
     yield shared_site
-    shared_site.end_all("run", "worker")
+    shared_site.processes.kill("command", "worker")
     shared_site.credentials.clear()
     shared_site.new_events()
 
@@ -128,11 +122,11 @@ def site(shared_site: RepublishSite) -> Iterator[RepublishSite]:
 def test_as_many_requests_as_learners_who_changed(site: RepublishSite) -> None:
     lists, began = site.count_lists(), datetime.now(UTC)
     changed, lost = len(site.expected), list(site.expected.values()).count("revoked")
-    run = site.start_command("--start-date", "2h")
-    code, output = site.end(run)
+    run = site.start_command(REPUBLISH, "--start-date", "2h")
+    code, output = run.finish(3 * PATIENCE)
     log = run.log.read_text(encoding="utf-8")
 
-    assert (code, output) == (0, summary(changed, awarded=changed - lost, revoked=lost)), log
+    assert (code, output.splitlines()[-1]) == (0, summary(changed, awarded=changed - lost, revoked=lost)), log
     assert not any(text in log for text in ("Traceback", " ERROR ", " WARNING ", "example.com")), log
     assert site.count_lists() - lists == changed
     events = site.new_events()
@@ -185,8 +179,8 @@ def test_broker_that_is_unreachable(site: RepublishSite) -> None:
     broken = config.replace(broker, f"CELERY_BROKER_HOSTNAME: 127.0.0.1:{free_port()}")
     try:
         site.config_file.write_text(broken, encoding="utf-8")
-        run = site.start_command(*SOME, "--enqueue")
-        assert site.end(run) == (1, "enqueued=0")
+        run = site.start_command(REPUBLISH, *SOME, "--enqueue")
+        assert run.finish() == (1, "enqueued=0\n")
     finally:
         site.config_file.write_text(config, encoding="utf-8")
     assert "Traceback" not in run.log.read_text(encoding="utf-8")
@@ -287,9 +281,8 @@ class SmallStreamSite(RepairSite):
         with ThreadPoolExecutor() as pool:
             consumer = pool.submit(self.consume, is_over, wait)
             try:
-                run = self.start_command("--all", *options)
-                assert run.popen.wait(2 * PATIENCE) == 0
-                self.processes.forget(run)
+                code, _ = self.start_command(REPUBLISH, "--all", *options).finish(2 * PATIENCE)
+                assert code == 0
                 self.wait_for_tasks()
                 assert self.count_added() - sent == LEARNERS
             finally:

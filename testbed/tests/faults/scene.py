@@ -7,7 +7,6 @@ with the latest time.
 """
 
 import itertools
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,15 +14,15 @@ from functools import partial
 
 import pytest
 
-from testbed.servers.processes import PATIENCE, Process, wait_for
+from testbed.servers.processes import Process, wait_for
 from testbed.site.events import known, username_of
-from testbed.site.site import FINAL_STATES
+from testbed.site.programs import runs_of
+from testbed.site.site import FINAL_STATES, REPUBLISH
 from testbed.tests.faults.site import SCHEDULED, FaultSite
 from testbed.tests.faults.table import ROWS, Row, documented, slug
 
 TASKS = {"awarded": "award_program_certificates", "revoked": "revoke_program_certificates"}
 NOTIFY = ("--notify_programs", "--revoke_program_certs", "--start-date")
-REPUBLISH = "republish_program_certificate_events"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ class Scene:
         self.site = site
         self.name = name
         self.began = datetime.now(UTC)
-        self.program, (self.first_run, self.last_run) = next(site.unused_programs)
+        self.program = next(site.unused_programs)
+        self.first_run, self.last_run = runs_of(self.program)
         self.numbers = itertools.count(1)
         self.names: list[str] = []  # of the learners of the row's changes
         self.changes: list[partial[None]] = []
@@ -70,12 +70,9 @@ class Scene:
         """Create learners who have earned all but the last certificate."""
         usernames = [f"{self.name}-{next(self.numbers)}" for _ in range(count)]
         for username in usernames:
-            name = f"Name of {username}" if profile else None
-            self.site.do("create_learner", username=username, email=f"{username}@example.com", name=name)
-            self.site.do("open_record", username=username)
-            for run in (self.first_run, self.last_run):
-                self.site.do("enrol", username=username, course_run=run, mode="verified")
-            self.site.do("certify", username=username, course_run=self.first_run, mode="verified")
+            enrolled = dict.fromkeys((self.first_run, self.last_run), "verified")
+            self.site.do("create_learner", username=username, name="Name" if profile else None, enrolled=enrolled)
+            self.site.do("certify", username=username, course_run=self.first_run)
         self.settle()
         return usernames
 
@@ -102,7 +99,7 @@ class Scene:
     def complete(self, username: str) -> None:
         """Issue the last certificate, which completes the program."""
         self.begun[username] = len(self.site.tasks())
-        self.site.do("certify", username=username, course_run=self.last_run, mode="verified")
+        self.site.do("certify", username=username, course_run=self.last_run)
         self.owed[username] = "awarded"
 
     def revoke(self, username: str) -> None:
@@ -212,25 +209,13 @@ class Scene:
 
     def scheduled_run(self, code: int = 0) -> str:
         """Run what the schedule runs, about everyone on the site; return the summary."""
-        ended, output = self.end(self.start(*SCHEDULED))
+        ended, output = self.start(*SCHEDULED).finish()
         assert ended == code
         return output.splitlines()[-1]
 
     def start(self, *argv: str, **env: str) -> Process:
         """Start a management command as a process. By default it republishes this scene's program."""
-        return self.site.processes.python(
-            "republish",
-            *("manage.py", "lms", *(argv or (REPUBLISH, "--program-uuids", self.program["uuid"]))),
-            env=self.site.env(**env),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def end(self, run: Process) -> tuple[int, str]:
-        """Wait for the end of such a process; return its exit code and what it printed."""
-        output, _ = run.popen.communicate(timeout=PATIENCE)
-        self.site.processes.forget(run)
-        return run.popen.returncode, output
+        return self.site.start_command(*(argv or (REPUBLISH, "--program-uuids", self.program["uuid"])), **env)
 
     def start_and_hold(self, kind: str = "hold_before") -> Process:
         """Start a run, and wait until Credentials holds its request."""

@@ -15,24 +15,18 @@ import yaml
 from testbed.pages.blocks import named_block
 from testbed.servers.processes import Process, Processes, wait_for
 from testbed.servers.valkey import Valkey, connect
+from testbed.site.programs import Program, make_program, runs_of
 from testbed.site.site import GROUP, Site
 
-
-def program(number: int, *course_runs: str) -> dict:
-    """Describe a program as Credentials and the catalog know it."""
-    courses = [{"course_runs": [{"key": run, "type": "verified"}]} for run in course_runs]
-    uuid, title = f"7a1e4b7c-0f0d-4f57-9b8e-2f6f3f0d{number:04}", f"Faults {number}"
-    return {"uuid": uuid, "title": title, "type": "MicroMasters", "status": "active", "courses": courses}
-
-
 # One for each test: the run after the fault republishes the test's program. The second course completes the program.
-RUNS = {number: [f"course-v1:OpenX+F{number}.{part}+2026" for part in (1, 2)] for number in range(1, 61)}
-PROGRAMS = [program(number, *runs) for number, runs in RUNS.items()]
+PROGRAMS = [
+    make_program(number, *([f"course-v1:OpenX+F{number}.{part}+2026"] for part in (1, 2))) for number in range(1, 61)
+]
 # Celery waits up to 30 s before the first retry, 60 s before the second, and so on.
 RETRY_DIVISOR = "100"
 # Milliseconds after which an event counts as stuck that was delivered and not acknowledged.
 STUCK = 5000
-STARTED_BY_PLAYS = ("republish", "second")
+STARTED_BY_PLAYS = ("command", "republish", "second")
 # The command of the page's hourly run.
 SCHEDULED = shlex.split(named_block("crontab").partition("./manage.py lms ")[2])
 
@@ -42,14 +36,13 @@ class BrokenSite(Site):
 
     worker: Process
 
-    def begin_site(self, programs: list[dict]) -> None:
+    def begin_site(self, programs: list[Program]) -> None:
         """Start what learners' certificates need; no worker."""
         self.credentials_process = self.start_credentials(programs)
         self.start_discovery(programs)
         self.configure()
         self.start_lms()
-        runs = [run["key"] for program in programs for course in program["courses"] for run in course["course_runs"]]
-        self.do("create_courses", keys=runs)
+        self.do("create_courses", keys=runs_of(*programs))
 
     def cache_programs(self) -> None:
         """Fill the catalog cache, which is in the broker's server."""
@@ -59,11 +52,6 @@ class BrokenSite(Site):
         """Count in how many lines of a log a text is."""
         log = self.directory / f"{name}.log"
         return sum(text in line for line in log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
-
-    def kill(self, process: Process) -> None:
-        """Kill a process, its children too."""
-        process.kill()
-        self.processes.forget(process)
 
 
 class FaultSite(BrokenSite):
@@ -77,7 +65,7 @@ class FaultSite(BrokenSite):
         self.bus = Valkey(processes, "bus", directory / "bus", durable=True)
         self.redis_url, self.bus_url = self.broker.url, self.bus.url
         self.begin_site(PROGRAMS)
-        self.unused_programs = zip(PROGRAMS, RUNS.values(), strict=True)
+        self.unused_programs = iter(PROGRAMS)
         self.lost_tasks: set[str] = set()
         self.start_worker()
         self.start_consumer()
@@ -90,23 +78,17 @@ class FaultSite(BrokenSite):
                 valkey.process.popen.send_signal(signal.SIGCONT)
             else:
                 valkey.start()
-        for process in [item for item in self.processes.running if item.name.startswith(STARTED_BY_PLAYS)]:
-            self.kill(process)
+        self.processes.kill(*STARTED_BY_PLAYS)
         for process, start in ((self.worker, self.start_worker), (self.consumer, self.start_consumer)):
             process.popen.send_signal(signal.SIGCONT)
-            if process not in self.processes.running or process.popen.poll() is not None:
+            if process.popen.poll() is not None:
                 start()
 
     def heal_credentials(self) -> None:
         """Have Credentials run, and answer what it holds."""
-        if self.credentials_process not in self.processes.running:
+        if self.credentials_process.ended:
             self.restart_credentials()
         self.credentials.clear()
-
-    def end(self, process: Process) -> None:
-        """Stop a process if it has not ended."""
-        process.stop()
-        self.processes.forget(process)
 
     def restart_credentials(self) -> None:
         """Start Credentials on the same port, with its data."""
@@ -121,12 +103,12 @@ class FaultSite(BrokenSite):
 
     def kill_worker(self) -> None:
         """Kill the worker. What it has taken is lost."""
-        self.kill(self.worker)
+        self.worker.kill()
         self.lost_tasks |= super().unfinished_tasks()
 
     def restart_worker(self, **env: Any) -> None:
         """Stop the worker as an operator does, and start another one."""
-        self.end(self.worker)
+        self.worker.stop()
         self.start_worker(**env)
 
     def begin_to_stop(self, worker: Process) -> None:
@@ -142,7 +124,7 @@ class FaultSite(BrokenSite):
 
     def restart_consumer(self) -> None:
         """Kill the consumer, and start another one."""
-        self.kill(self.consumer)
+        self.consumer.kill()
         self.start_consumer()
 
     def unfinished_tasks(self) -> set[str]:
@@ -150,21 +132,18 @@ class FaultSite(BrokenSite):
         return super().unfinished_tasks() - self.lost_tasks
 
     def wait_for_consumer(self) -> None:
-        """Wait until the consumer has read and acknowledged all that is in the stream."""
+        """Wait until the consumer has read everything, and do meanwhile what a supervisor or an operator does."""
 
-        def has_read_all() -> bool:
-            if self.consumer.popen.poll() is not None:  # It ends when the bus is unreachable. A supervisor restarts it.
-                self.restart_consumer()
+        def is_done() -> bool:
             with connect(self.bus_url) as client:
-                [group] = client.xinfo_groups(self.stream_key)
-                unread = client.xrange(self.stream_key, min=b"(" + group["last-delivered-id"], count=1)
                 pending = client.xpending_range(self.stream_key, GROUP, "-", "+", 1)
-            if pending and pending[0]["time_since_delivered"] > STUCK:
-                # It was delivered to a connection that had timed out. Only a consumer that starts reads it again.
+            # It ends when the bus is unreachable. What was delivered to a connection that had timed out is read again
+            # by a consumer that starts, and by no other.
+            if self.consumer.popen.poll() is not None or (pending and pending[0]["time_since_delivered"] > STUCK):
                 self.restart_consumer()
-            return not unread and not pending
+            return self.has_read_all()
 
-        wait_for(has_read_all, "the consumer to read the stream")
+        wait_for(is_done, "the consumer to read the stream")
 
     def other_settings(self, **changes: object) -> dict[str, str]:
         """Return the environment of a process with other settings; None unsets one."""

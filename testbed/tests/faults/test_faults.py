@@ -57,7 +57,7 @@ def bus_restarted(scene: Scene) -> None:
 
 
 def stream_trimmed(scene: Scene) -> Iterator[None]:
-    scene.site.kill(scene.site.consumer)
+    scene.site.consumer.kill()
     yield
     scene.site.wait_for_tasks()
     connect(scene.site.bus_url).xtrim(scene.site.stream_key, maxlen=0, approximate=False)
@@ -66,7 +66,7 @@ def stream_trimmed(scene: Scene) -> Iterator[None]:
 def pending_entry_trimmed(scene: Scene) -> None:
     site = scene.site
     [options] = re.findall(r"--extra '(.+)'", named_block("redis-consumer"))
-    site.kill(site.consumer)
+    site.consumer.kill()
     for change in scene.changes:
         change()
         site.wait_for_tasks()
@@ -82,12 +82,12 @@ def pending_entry_trimmed(scene: Scene) -> None:
 def consumer_killed(scene: Scene) -> Iterator[None]:
     site = scene.site
     reading = site.directory / "reading"
-    site.kill(site.consumer)
+    site.consumer.kill()
     site.start_consumer(env={"TESTBED_CONSUMER_HANGS": str(reading)})
     yield
     wait_for(reading.exists, "the consumer to read the event")
     assert connect(site.bus_url).xpending(site.stream_key, GROUP)["pending"] == 1
-    site.kill(site.consumer)  # it has recorded the event
+    site.consumer.kill()  # it has recorded the event
 
 
 def consumer_gave_up(scene: Scene) -> Iterator[None]:

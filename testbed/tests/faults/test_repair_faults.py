@@ -53,7 +53,7 @@ def run_fails(
         scene.credentials_fault(method="GET", **answer)
     requests, events = len(site.credentials.requests()), site.count_added()
     run = scene.start(*argv, **site.other_settings(**(settings or {})))
-    assert scene.end(run) == ((1, summary(1, failed=1)) if answer else (2, ""))
+    assert run.finish() == ((1, summary(1, failed=1)) if answer else (2, ""))
     assert log in run.log.read_text(encoding="utf-8")
     assert len(site.credentials.requests()) - requests == bool(answer)
     assert site.count_added() == events
@@ -63,23 +63,23 @@ def run_fails(
 def no_bus(scene: Scene) -> None:
     scene.lose_events(2)
     scene.site.bus.stop()
-    assert scene.end(scene.start()) == (1, summary(2, awarded=2, bus_errors=2))
+    assert scene.start().finish() == (1, summary(2, awarded=2, bus_errors=2))
 
 
 def credentials_stops(scene: Scene) -> None:
     scene.lose_events(7)
     scene.credentials_fault("delay", method="GET", seconds=0)  # the first request passes
     run = scene.start_and_hold()
-    scene.site.end(scene.site.credentials_process)
+    scene.site.credentials_process.stop()
     # Five failures in a row end a run.
-    assert scene.end(run) == (1, summary(6, awarded=1, failed=5))
+    assert run.finish() == (1, summary(6, awarded=1, failed=5))
 
 
 def run_stopped(scene: Scene) -> None:
     scene.lose_events()
     run = scene.start_and_hold()
     run.popen.terminate()
-    assert scene.end(run) == (1, summary(1))
+    assert run.finish() == (1, summary(1))
 
 
 def revoked_meanwhile(scene: Scene) -> None:
@@ -89,7 +89,7 @@ def revoked_meanwhile(scene: Scene) -> None:
     scene.settle()
     assert scene.known() == {username: "revoked"}
     scene.site.credentials.clear()
-    assert scene.end(run) == (0, summary(1, awarded=1))
+    assert run.finish() == (0, summary(1, awarded=1))
 
 
 # Nobody repairs by hand
@@ -161,10 +161,9 @@ def renamed(scene: Scene) -> None:
 def taken_over(scene: Scene) -> None:
     renamed(scene)
     [username] = scene.gone
-    newcomer = {"username": username, "email": f"newcomer-{username}@example.com", "name": "Newcomer"}
-    scene.site.do("create_learner", **newcomer, joined=(datetime.now(UTC) + timedelta(days=2)).isoformat())
-    scene.site.do("enrol", username=username, course_run=scene.first_run, mode="verified")
-    scene.site.do("certify", username=username, course_run=scene.first_run, mode="verified")
+    joined, enrolled = (datetime.now(UTC) + timedelta(days=2)).isoformat(), {scene.first_run: "verified"}
+    scene.site.do("create_learner", username=username, joined=joined, enrolled=enrolled, known=False)
+    scene.site.do("certify", username=username, course_run=scene.first_run)
 
 
 def republish_without_newcomer(scene: Scene) -> str:
@@ -190,7 +189,7 @@ def enqueue(scene: Scene) -> set[str]:
     """Hand the learners to the worker; return the ids of their tasks."""
     before = scene.site.unfinished_tasks()
     argv = shlex.join(ENQUEUE[2:]).replace("--all", f"--program-uuids {scene.program['uuid']}")
-    assert scene.end(scene.start(*shlex.split(argv))) == (0, f"enqueued={ENQUEUED}\n")
+    assert scene.start(*shlex.split(argv)).finish() == (0, f"enqueued={ENQUEUED}\n")
     return scene.site.unfinished_tasks() - before
 
 
@@ -218,7 +217,7 @@ def enqueued(fault: str, injected: str, act: Callable[[Scene, Process, set[str]]
             wait_for(lambda: client.hlen(unacked) == TAKEN, "the worker to take its tasks", alive=[worker])
         worker = act(scene, worker, tasks)
         site.wait_for_tasks()
-        site.end(worker)
+        worker.stop()
         return ""
 
     return RunFault(f"`--enqueue`: {fault}", injected, lose_enqueued, republish=republish)
@@ -228,7 +227,7 @@ def stop_worker(scene: Scene, worker: Process, tasks: set[str]) -> Process:
     scene.site.begin_to_stop(worker)
     scene.site.credentials.clear()
     worker.popen.wait()
-    scene.site.end(worker)
+    worker.stop()
     assert scene.site.unfinished_tasks()
     return start(scene.site)
 
@@ -243,7 +242,7 @@ def kill_child(scene: Scene, worker: Process, tasks: set[str]) -> Process:
 
 
 def kill_worker(scene: Scene, worker: Process, tasks: set[str]) -> Process:
-    scene.site.kill(worker)
+    worker.kill()
     scene.site.credentials.clear()
     options = yaml.safe_load(scene.site.config_file.read_text(encoding="utf-8"))["BROKER_TRANSPORT_OPTIONS"]
     # Kombu looks every 100 s for messages whose time is up.
@@ -260,7 +259,7 @@ def empty_broker(scene: Scene, worker: Process, tasks: set[str]) -> Process:
     site.cache_programs()  # the cache is in the same server
     again = enqueue(scene)
     if worker.popen.poll() is not None:  # a supervisor does this
-        site.end(worker)
+        worker.stop()
         worker = start(site)
     wait_for(lambda: not again & site.unfinished_tasks(), "the tasks of the second run")
     lost = tasks & site.unfinished_tasks()

@@ -21,16 +21,16 @@ from testbed.servers.kafka.apache import command as kafka_command
 from testbed.servers.processes import PATIENCE, Process, Processes, wait_for
 from testbed.servers.valkey import connect
 from testbed.site.kafka import KafkaSite, MockCluster
-from testbed.site.site import QUEUE, TOPIC
-from testbed.tests.faults.site import BrokenSite, program
+from testbed.site.programs import make_program
+from testbed.site.site import QUEUE, REPUBLISH, TOPIC
+from testbed.tests.faults.site import BrokenSite
 
 COURSE_RUN = "course-v1:OpenX+KAFKA+2026"
-PROGRAM = program(0, COURSE_RUN)
+PROGRAM = make_program(0, [COURSE_RUN])
 LEARNERS = [f"learner{number}" for number in range(200)]
 # Kafka's scripts, and what they start.
 SCRIPTS = {"kafka-topics.sh": "org.apache.kafka.tools.TopicCommand"}
-REPUBLISH = "republish_program_certificate_events"
-STARTED_BY_TESTS = ("worker", "republish", "consumer")
+STARTED_BY_TESTS = ("worker", "command", "consumer")
 
 
 class KafkaFaultSite(KafkaSite, BrokenSite):
@@ -47,7 +47,7 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
             begin()
         self.settings_module = "lms.envs.production"
         self.block = ""  # the page's block of settings, if the play has it
-        self.asked = self.played = self.runs = self.tasks_before = 0
+        self.asked = self.played = self.tasks_before = 0
         self.ends_before: list[int] | None = None
         self.own_topic = self.own_group = ""
         self.create_topic()
@@ -55,9 +55,8 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
         self.begin_site([PROGRAM])
         self.do("register_schemas", event_types=[AWARDED, REVOKED])
         for username in LEARNERS:
-            self.do("create_learner", username=username, email=f"{username}@example.com", name=f"Name of {username}")
-            self.do("enrol", username=username, course_run=COURSE_RUN, mode="verified")
-            self.do("certify", username=username, course_run=COURSE_RUN, mode="verified")
+            self.do("create_learner", username=username, enrolled={COURSE_RUN: "verified"}, known=False)
+            self.do("certify", username=username, course_run=COURSE_RUN)
         self.store(LEARNERS)  # Credentials knows them now
         with connect(self.redis_url) as client:
             client.delete(f"{self.run_id}-{QUEUE}")  # no worker has taken the tasks of these certificates
@@ -76,8 +75,7 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
         self.go_on(self.cluster.process)
         self.cluster.set_rtt(0)
         self.go_on(self.registry)
-        for process in [running for running in self.processes.running if running.name.startswith(STARTED_BY_TESTS)]:
-            self.kill(process)
+        self.processes.kill(*STARTED_BY_TESTS)
 
     # A play: certificates are awarded, or stored, and their events sent
 
@@ -111,8 +109,7 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
         if number == signal.SIGKILL:
             process.kill()
         process.popen.send_signal(number)
-        process.popen.wait(PATIENCE)
-        self.processes.forget(process)
+        process.finish()
         return time.monotonic() - started
 
     def silence(self, process: Process) -> None:
@@ -144,17 +141,16 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
 
     # The repair
 
-    def start_republish(self, *options: str) -> Process:
-        """Start a republish run; its output and its log are one file."""
-        self.runs += 1
-        argv = ("manage.py", "lms", REPUBLISH, *options)
-        return self.processes.python(f"republish{self.runs}", *argv, env=self.env())
+    def finish(self, run: Process, code: int = 0) -> str:
+        """Wait for the end of a command, and check its exit code; return what it logged and printed."""
+        found, output = run.finish()
+        text = run.log.read_text(encoding="utf-8") + output
+        assert found == code, text
+        return text
 
-    def end_republish(self, run: Process) -> tuple[int, str]:
-        """Wait for the end of a republish run; return its exit code and its output."""
-        code = run.popen.wait(PATIENCE)
-        self.processes.forget(run)
-        return code, run.log.read_text(encoding="utf-8")
+    def manage(self, *argv: str) -> str:
+        """Run a command to its end; return what it logged and printed."""
+        return self.finish(self.start_command(*argv))
 
     def republish(self) -> None:
         """Republish what was awarded, as an operator does once the cause is gone; in the LMS that runs, to be quick."""
@@ -204,14 +200,12 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
     def give_first_position(self) -> None:
         """Do what the page says of a new group."""
         block = named_block("kafka-first-start").replace("my-group", self.own_group)
-        self.manage("shell", "-c", block, name="first-start")
+        self.manage("shell", "-c", block)
 
     def start_group(self, *options: str) -> Process:
         """Start the page's consumer in the play's group; return it once the group's partitions are its own."""
         [_manage, _lms, *command] = shlex.split(named_block("kafka-consumer").replace("my-group", self.own_group))
-        self.runs += 1
-        env = self.env(TESTBED_CONSUMED=str(self.own_file), TESTBED_TOPIC=TOPIC)
-        consumer = self.processes.python(f"consumer{self.runs}", "manage.py", "lms", *command, *options, env=env)
+        consumer = self.start_command(*command, *options, TESTBED_CONSUMED=str(self.own_file), TESTBED_TOPIC=TOPIC)
         wait_for(self.members, f"{consumer.name} to join {self.own_group}", alive=[consumer])
         time.sleep(2)  # it asks for its position then
         return consumer
