@@ -9,16 +9,15 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pymysql
 
-from testbed.servers.processes import ProcessError, Processes, Server
+from testbed.servers.processes import Processes, Server
 
 # Django asks for mysqlclient, of which there are no wheels for Linux.
 pymysql.install_as_MySQLdb()
@@ -33,71 +32,42 @@ COLLATION = "utf8mb4_unicode_ci"
 
 
 class MariaDB(Server):
-    """A MariaDB server that keeps its data in a directory of its own."""
-
-    USER = "testbed"
+    """A MariaDB server with its data in a directory of its own. It has no system tables, and lets everybody in."""
 
     def __init__(self, processes: Processes, name: str, directory: Path) -> None:
-        self.data, self.init = directory / "data", directory / "init.sql"
-        self._password = f"{secrets.token_hex(16)}@/%"  # with characters that a URL has to have encoded
+        self.data = directory / "data"
         self.data.mkdir(parents=True)
-        # The system tables. Debian has a program that mariadb-install-db needs in another package.
-        script = b"CREATE DATABASE mysql;\nUSE mysql;\n" + _find_system_tables().read_bytes()
-        done = subprocess.run([*self._options(), "--bootstrap"], input=script, capture_output=True)
-        if done.returncode:
-            raise ProcessError(f"{name} could not be set up: {done.stderr.decode(errors='replace')[-1000:]}")
-        self.init.touch(mode=0o600)
-        self.init.write_text(
-            f"CREATE USER IF NOT EXISTS {self.USER}@127.0.0.1 IDENTIFIED BY '{self._password}';\n"
-            f"GRANT ALL ON *.* TO {self.USER}@127.0.0.1;\n"
-        )
         super().__init__(processes, name)
 
-    def _options(self) -> list[str]:
+    def command(self, port: int) -> list[str]:
         return [
             find_binary() or "",
             "--no-defaults",  # has to be the first
             *(["--user=root"] if os.geteuid() == 0 else []),
-            f"--datadir={self.data}",
-            f"--secure-file-priv={self.data}",
-            # Small, and quick to start; nobody needs the data after a crash.
-            "--innodb-buffer-pool-size=16M",
-            "--innodb-log-file-size=8M",
-            "--innodb-flush-log-at-trx-commit=0",
-        ]
-
-    def command(self, port: int) -> list[str]:
-        return [
-            *self._options(),
+            *(f"--datadir={self.data}", f"--secure-file-priv={self.data}", "--skip-grant-tables"),
             *("--skip-networking=0", "--bind-address=127.0.0.1", f"--port={port}", "--skip-name-resolve"),
             "--socket=mariadb.sock",  # in the data directory, whose path may be too long for a socket's
-            f"--init-file={self.init}",
+            # Small, and quick to start; nobody needs the data after a crash.
+            *("--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"),
         ]
 
     def answers(self, port: int) -> bool:
         with contextlib.suppress(pymysql.Error):
-            connect(self._url(port)).close()
+            connect(_url(port)).close()
             return True
         return False
 
     @property
     def url(self) -> str:
-        return self._url(self.port)
+        return _url(self.port)
 
-    def _url(self, port: int) -> str:
-        return f"mysql://{self.USER}:{quote(self._password, safe='')}@127.0.0.1:{port}/"
+
+def _url(port: int) -> str:
+    return f"mysql://testbed@127.0.0.1:{port}/"
 
 
 def find_binary() -> str | None:
     return shutil.which("mariadbd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
-
-
-def _find_system_tables() -> Path:
-    share = Path(find_binary() or "").resolve().parents[1] / "share"
-    for folder in (share / "mariadb", share / "mysql", share):
-        for path in sorted(folder.glob("m*_system_tables.sql")):
-            return path
-    raise ProcessError(f"no script that creates MariaDB's system tables was found in {share}")
 
 
 def find_problem() -> str:
