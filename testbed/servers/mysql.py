@@ -48,7 +48,7 @@ class MariaDB(Server):
             *("--skip-networking=0", "--bind-address=127.0.0.1", f"--port={port}", "--skip-name-resolve"),
             "--socket=mariadb.sock",  # in the data directory, whose path may be too long for a socket's
             # Small, and quick to start; nobody needs the data after a crash.
-            *("--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"),
+            *("--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"),
         ]
 
     def answers(self, port: int) -> bool:
@@ -118,15 +118,6 @@ def database(url: str) -> Iterator[dict[str, Any]]:
         yield {"ENGINE": "django.db.backends.mysql", "NAME": name, **server, "TEST": {"NAME": name}}
     finally:
         query(url, f"DROP DATABASE {name}")
-
-
-def start(stack: contextlib.ExitStack, directory: Path) -> dict[str, Any]:
-    """Have a database, as ``database``, on a MariaDB with its default cache of 128 MB, or on ``MYSQL_URL``'s server."""
-    url = os.environ.get("MYSQL_URL")
-    if not url:
-        url = MariaDB(stack.enter_context(Processes(directory)), "mariadb", directory / "mariadb").url
-        query(url, "SET GLOBAL innodb_buffer_pool_size = 134217728")
-    return stack.enter_context(database(url))
 
 
 def environment(database: dict[str, Any]) -> dict[str, str]:
