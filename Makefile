@@ -82,7 +82,7 @@ apply: $(INSTALLED)  ## carry the change into a checkout of the platform (PLATFO
 verify: $(INSTALLED)  ## run the gates of a checkout of the platform on the change (PLATFORM=path, PLATFORM_VENV=path)
 	@$(BIN)/python scripts/verify_in_platform.py "$(PLATFORM)" $(if $(PLATFORM_VENV),--venv "$(PLATFORM_VENV)")
 
-quality: $(INSTALLED)  ## ruff, mypy, the platform's gates, migrations, imports, annotations
+quality: $(INSTALLED) docs  ## ruff, mypy, the platform's gates, migrations, imports, annotations, the pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
