@@ -4,7 +4,7 @@
 import os
 
 from openedx.core.lib.derived import Derived
-from openedx.envs.common import *  # noqa: F403
+from openedx.envs.common import *  # noqa: F403  # pylint: disable=wildcard-import
 
 SERVICE_VARIANT = os.environ.get("SERVICE_VARIANT", "lms")
 
