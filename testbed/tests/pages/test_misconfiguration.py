@@ -23,71 +23,59 @@ from openedx_events.event_bus import merge_producer_configs
 from openedx_events.exceptions import ProducerConfigurationError
 
 from testbed import ROOT
+from testbed.pages.blocks import named_block
 from testbed.run.inputs import AWARDED, REVOKED
 from testbed.site.site import TOPIC
 
 Settings = dict[str, Any]
 
-EVENTS: Settings = {AWARDED: {TOPIC: {"enabled": True}}, REVOKED: {TOPIC: {"enabled": True}}}
-RIGHT: Settings = {
-    "EVENT_BUS_PRODUCER": "edx_event_bus_redis.create_producer",
-    "EVENT_BUS_REDIS_CONNECTION_URL": "redis://127.0.0.1:1/0?socket_timeout=2&socket_connect_timeout=2",
-    "EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": 1,
-    "EVENT_BUS_PRODUCER_CONFIG": EVENTS,
-}
-MISSING = object()
-CONSUMER = {"EVENT_BUS_CONSUMER": "edx_event_bus_redis.RedisEventConsumer"}
-NO_PRODUCER, NO_SERVERS, NO_REGISTRY, WRONG_URL, NO_TIMEOUT, POLL, LENGTH, PREFIX, NO_SECRET = (
+PRODUCER, CONFIG, PREFIX = "EVENT_BUS_PRODUCER", "EVENT_BUS_PRODUCER_CONFIG", "EVENT_BUS_TOPIC_PREFIX"
+URL, POLL, LENGTH = (
+    f"EVENT_BUS_REDIS_{name}" for name in ("CONNECTION_URL", "CONSUMER_POLL_TIMEOUT", "STREAM_MAX_LEN")
+)
+# The settings of the pages.
+RIGHT, REDIS, KAFKA = (yaml.safe_load(named_block(name)) for name in ("events-yaml", "redis-yaml", "kafka-yaml"))
+EVENTS: Settings = RIGHT[CONFIG]
+CONSUMER = {"EVENT_BUS_CONSUMER": REDIS.pop("EVENT_BUS_CONSUMER")}
+RIGHT |= REDIS
+MISSING: Any = object()
+NO_PRODUCER, NO_SERVERS, NO_REGISTRY, WRONG_URL, NO_TIMEOUT, BAD_POLL, BAD_LENGTH, BAD_PREFIX, NO_SECRET = (
     [f"event_bus.W{number:03}"] for number in (1, 3, 4, 5, 6, 7, 8, 9, 10)
 )
 ALONE, OTHER_TOPIC, OTHER_KEY = (["programs.W001"], ["programs.W002"], ["programs.W003"])
 
 
-def producer(value: Any) -> Settings:
-    return {"EVENT_BUS_PRODUCER": value}
-
-
 def kafka(**changes: Any) -> Settings:
-    right = {"BOOTSTRAP_SERVERS": "kafka:9092", "SCHEMA_REGISTRY_URL": "http://registry:8081", **changes}
-    kafka_settings = {f"EVENT_BUS_KAFKA_{name}": value for name, value in right.items()}
-    return producer("edx_event_bus_kafka.create_producer") | kafka_settings
+    return KAFKA | {f"EVENT_BUS_KAFKA_{name}": value for name, value in changes.items()}
 
 
 def awarded(topics: Any) -> Settings:
-    return {"EVENT_BUS_PRODUCER_CONFIG": EVENTS | {AWARDED: topics}}
+    return {CONFIG: EVENTS | {AWARDED: topics}}
 
 
 def keyed(topic: Any, key: str = "program_certificate.program.uuid") -> Settings:
     return awarded({topic: {"enabled": True, "event_key_field": key}})
 
 
-def url(value: Any, **changes: Any) -> Settings:
-    return {"EVENT_BUS_REDIS_CONNECTION_URL": value, **changes}
-
-
-def poll(value: Any, **changes: Any) -> Settings:
-    return {"EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT": value, **changes}
-
-
 # Name: changed settings.
 RIGHT_ROWS = {
     "right": {},
     "with a consumer": CONSUMER,
-    "no consumer, poll time-out not set": poll(MISSING),
-    "no consumer, poll time-out of 60 s": poll(60),
-    "TLS, user and password": url("rediss://user:pa%24s@redis:6380/1?socket_timeout=2&socket_connect_timeout=2"),
-    "no database, no port": url("redis://redis?socket_timeout=2"),
-    "socket_timeout alone": url("redis://redis:6379/0?socket_timeout=2", **CONSUMER),
-    "other options of redis-py": url("redis://redis:6379/0?socket_timeout=2&health_check_interval=30"),
-    "time-out of 60 s": url("redis://redis:6379/0?socket_timeout=60"),
-    "Unix socket": url("unix:///run/redis.sock?db=1", **CONSUMER),
-    "Unix socket with a time-out": url("unix:///run/redis.sock?socket_timeout=2", **CONSUMER),
-    "length of the stream": {"EVENT_BUS_REDIS_STREAM_MAX_LEN": 100_000},
-    "prefix": {"EVENT_BUS_TOPIC_PREFIX": "prod"},
-    "prefix with a hyphen inside": {"EVENT_BUS_TOPIC_PREFIX": "eu-prod"},
-    "prefix null": {"EVENT_BUS_TOPIC_PREFIX": None},
-    "none": {"EVENT_BUS_PRODUCER_CONFIG": MISSING},
-    "none, no producer": {"EVENT_BUS_PRODUCER_CONFIG": MISSING, **producer(MISSING)},
+    "no consumer, poll time-out not set": {POLL: MISSING},
+    "no consumer, poll time-out of 60 s": {POLL: 60},
+    "TLS, user and password": {URL: "rediss://user:pa%24s@redis:6380/1?socket_timeout=2&socket_connect_timeout=2"},
+    "no database, no port": {URL: "redis://redis?socket_timeout=2"},
+    "socket_timeout alone": {URL: "redis://redis:6379/0?socket_timeout=2", **CONSUMER},
+    "other options of redis-py": {URL: "redis://redis:6379/0?socket_timeout=2&health_check_interval=30"},
+    "time-out of 60 s": {URL: "redis://redis:6379/0?socket_timeout=60"},
+    "Unix socket": {URL: "unix:///run/redis.sock?db=1", **CONSUMER},
+    "Unix socket with a time-out": {URL: "unix:///run/redis.sock?socket_timeout=2", **CONSUMER},
+    "length of the stream": {LENGTH: 100_000},
+    "prefix": {PREFIX: "prod"},
+    "prefix with a hyphen inside": {PREFIX: "eu-prod"},
+    "prefix null": {PREFIX: None},
+    "none": {CONFIG: MISSING},
+    "none, no producer": {CONFIG: MISSING, PRODUCER: MISSING},
     "Redis, another key": keyed(TOPIC, "program_certificate.uuid"),
     "Redis, a second topic": awarded({TOPIC: {"enabled": True}, "other": {"enabled": True, "event_key_field": "x"}}),
     "Kafka": kafka(),
@@ -99,22 +87,22 @@ RIGHT_ROWS = {
 }
 # Name: changed settings, ids of the warnings.
 WRONG_ROWS = {
-    "producer not set": (producer(MISSING), NO_PRODUCER),
-    "producer empty": (producer(""), NO_PRODUCER),
-    "producer null": (producer(None), NO_PRODUCER),
-    "module misspelt": (producer("edx_event_bus_rediss.create_producer"), NO_PRODUCER),
-    "function misspelt": (producer("edx_event_bus_redis.create_producr"), NO_PRODUCER),
-    "no dot": (producer("redis"), NO_PRODUCER),
-    "a colon": (producer("edx_event_bus_redis:create_producer"), NO_PRODUCER),
-    "not callable": (producer("logging.INFO"), NO_PRODUCER),
-    "the consumer": (producer("edx_event_bus_redis.RedisEventConsumer"), NO_PRODUCER),
-    "the class of the producer": (producer("edx_event_bus_kafka.KafkaEventProducer"), NO_PRODUCER),
-    "an int": (producer(3), NO_PRODUCER),
-    "a list": (producer(["edx_event_bus_redis.create_producer"]), NO_PRODUCER),
-    "a dict": (producer({"a": 1}), NO_PRODUCER),
-    "ends with a dot": (producer("edx_event_bus_redis."), NO_PRODUCER),
-    "starts with a dot": (producer(".create_producer"), NO_PRODUCER),
-    "a producer of the site": (producer("site_events.create_producer"), NO_PRODUCER),
+    "producer not set": ({PRODUCER: MISSING}, NO_PRODUCER),
+    "producer empty": ({PRODUCER: ""}, NO_PRODUCER),
+    "producer null": ({PRODUCER: None}, NO_PRODUCER),
+    "module misspelt": ({PRODUCER: "edx_event_bus_rediss.create_producer"}, NO_PRODUCER),
+    "function misspelt": ({PRODUCER: "edx_event_bus_redis.create_producr"}, NO_PRODUCER),
+    "no dot": ({PRODUCER: "redis"}, NO_PRODUCER),
+    "a colon": ({PRODUCER: "edx_event_bus_redis:create_producer"}, NO_PRODUCER),
+    "not callable": ({PRODUCER: "logging.INFO"}, NO_PRODUCER),
+    "the consumer": ({PRODUCER: "edx_event_bus_redis.RedisEventConsumer"}, NO_PRODUCER),
+    "the class of the producer": ({PRODUCER: "edx_event_bus_kafka.KafkaEventProducer"}, NO_PRODUCER),
+    "an int": ({PRODUCER: 3}, NO_PRODUCER),
+    "a list": ({PRODUCER: ["edx_event_bus_redis.create_producer"]}, NO_PRODUCER),
+    "a dict": ({PRODUCER: {"a": 1}}, NO_PRODUCER),
+    "ends with a dot": ({PRODUCER: "edx_event_bus_redis."}, NO_PRODUCER),
+    "starts with a dot": ({PRODUCER: ".create_producer"}, NO_PRODUCER),
+    "a producer of the site": ({PRODUCER: "site_events.create_producer"}, NO_PRODUCER),
     "Kafka without servers": (kafka(BOOTSTRAP_SERVERS=MISSING), NO_SERVERS),
     "Kafka, a list of servers": (kafka(BOOTSTRAP_SERVERS=["kafka:9092"]), NO_SERVERS),
     "Kafka, servers with a scheme": (kafka(BOOTSTRAP_SERVERS="kafka://kafka:9092"), NO_SERVERS),
@@ -126,35 +114,35 @@ WRONG_ROWS = {
     "Kafka, a registry's key without its secret": (kafka(SCHEMA_REGISTRY_API_KEY="k"), NO_SECRET),
     "Kafka, another key": (kafka() | keyed(TOPIC, "program_certificate.uuid"), OTHER_KEY),
     "Kafka, no such key": (kafka() | keyed(TOPIC, "program_certificate.nope"), OTHER_KEY),
-    "no address of Redis": (url(MISSING), WRONG_URL),
-    "address null": (url(None), WRONG_URL),
-    "address that is a number": (url(6379), WRONG_URL),
-    "no scheme": (url("127.0.0.1:1"), WRONG_URL),
-    "another scheme": (url("http://redis:6379/0?socket_timeout=2"), WRONG_URL),
-    "no host": (url("redis://:6379/0?socket_timeout=2"), WRONG_URL),
-    "a template's variable": (url("redis://{{ REDIS_HOST }}:6379/0?socket_timeout=2"), WRONG_URL),
-    "port that is not a number": (url("redis://redis:port/0?socket_timeout=2"), WRONG_URL),
-    "password with a slash": (url("redis://:pa/ss@redis:6379/0?socket_timeout=2"), WRONG_URL),
-    "path that is not a database": (url("redis://redis:6379/bus?socket_timeout=2"), WRONG_URL),
-    "& in place of ?": (url("redis://redis:6379/0&socket_timeout=2"), WRONG_URL),
-    "option misspelt": (url("redis://redis:6379/0?socket_timeout=2&conect_timeout=2"), WRONG_URL),
-    "Unix socket without a path": (url("unix://?socket_timeout=2"), WRONG_URL),
-    "no time-outs": (url("redis://127.0.0.1:1/0"), NO_TIMEOUT),
-    "socket_connect_timeout alone": (url("redis://127.0.0.1:1/0?socket_connect_timeout=2"), NO_TIMEOUT),
-    "Tutor's address": (url("redis://@redis:6379/", **CONSUMER), NO_TIMEOUT),
-    "time-out of 0": (url("redis://redis:6379/0?socket_timeout=0"), NO_TIMEOUT),
-    "time-out in milliseconds": (url("redis://redis:6379/0?socket_timeout=2000"), NO_TIMEOUT),
-    "connect time-out in ms": (url("redis://redis:6379/0?socket_timeout=2&socket_connect_timeout=2000"), NO_TIMEOUT),
-    "poll time-out too long": (poll(60, **CONSUMER), POLL),
-    "poll time-out not set": (poll(MISSING, **CONSUMER), POLL),
-    "poll time-out of 0": (poll(0, **CONSUMER), POLL),
-    "poll time-out is a text": (poll("1", **CONSUMER), POLL),
-    "length of the stream 0": ({"EVENT_BUS_REDIS_STREAM_MAX_LEN": 0}, LENGTH),
-    "length of the stream negative": ({"EVENT_BUS_REDIS_STREAM_MAX_LEN": -1}, LENGTH),
-    "length of the stream 10k": ({"EVENT_BUS_REDIS_STREAM_MAX_LEN": "10k"}, LENGTH),
-    "prefix ends in a hyphen": ({"EVENT_BUS_TOPIC_PREFIX": "prod-"}, PREFIX),
-    "only awarded": ({"EVENT_BUS_PRODUCER_CONFIG": {AWARDED: {TOPIC: {"enabled": True}}}}, ALONE),
-    "only revoked": ({"EVENT_BUS_PRODUCER_CONFIG": {REVOKED: {TOPIC: {"enabled": True}}}}, ALONE),
+    "no address of Redis": ({URL: MISSING}, WRONG_URL),
+    "address null": ({URL: None}, WRONG_URL),
+    "address that is a number": ({URL: 6379}, WRONG_URL),
+    "no scheme": ({URL: "127.0.0.1:1"}, WRONG_URL),
+    "another scheme": ({URL: "http://redis:6379/0?socket_timeout=2"}, WRONG_URL),
+    "no host": ({URL: "redis://:6379/0?socket_timeout=2"}, WRONG_URL),
+    "a template's variable": ({URL: "redis://{{ REDIS_HOST }}:6379/0?socket_timeout=2"}, WRONG_URL),
+    "port that is not a number": ({URL: "redis://redis:port/0?socket_timeout=2"}, WRONG_URL),
+    "password with a slash": ({URL: "redis://:pa/ss@redis:6379/0?socket_timeout=2"}, WRONG_URL),
+    "path that is not a database": ({URL: "redis://redis:6379/bus?socket_timeout=2"}, WRONG_URL),
+    "& in place of ?": ({URL: "redis://redis:6379/0&socket_timeout=2"}, WRONG_URL),
+    "option misspelt": ({URL: "redis://redis:6379/0?socket_timeout=2&conect_timeout=2"}, WRONG_URL),
+    "Unix socket without a path": ({URL: "unix://?socket_timeout=2"}, WRONG_URL),
+    "no time-outs": ({URL: "redis://127.0.0.1:1/0"}, NO_TIMEOUT),
+    "socket_connect_timeout alone": ({URL: "redis://127.0.0.1:1/0?socket_connect_timeout=2"}, NO_TIMEOUT),
+    "Tutor's address": ({URL: "redis://@redis:6379/", **CONSUMER}, NO_TIMEOUT),
+    "time-out of 0": ({URL: "redis://redis:6379/0?socket_timeout=0"}, NO_TIMEOUT),
+    "time-out in milliseconds": ({URL: "redis://redis:6379/0?socket_timeout=2000"}, NO_TIMEOUT),
+    "connect time-out in ms": ({URL: "redis://redis:6379/0?socket_timeout=2&socket_connect_timeout=2000"}, NO_TIMEOUT),
+    "poll time-out too long": ({POLL: 60, **CONSUMER}, BAD_POLL),
+    "poll time-out not set": ({POLL: MISSING, **CONSUMER}, BAD_POLL),
+    "poll time-out of 0": ({POLL: 0, **CONSUMER}, BAD_POLL),
+    "poll time-out is a text": ({POLL: "1", **CONSUMER}, BAD_POLL),
+    "length of the stream 0": ({LENGTH: 0}, BAD_LENGTH),
+    "length of the stream negative": ({LENGTH: -1}, BAD_LENGTH),
+    "length of the stream 10k": ({LENGTH: "10k"}, BAD_LENGTH),
+    "prefix ends in a hyphen": ({PREFIX: "prod-"}, BAD_PREFIX),
+    "only awarded": ({CONFIG: {AWARDED: {TOPIC: {"enabled": True}}}}, ALONE),
+    "only revoked": ({CONFIG: {REVOKED: {TOPIC: {"enabled": True}}}}, ALONE),
     "enabled: null": (awarded({TOPIC: {"enabled": None}}), ALONE),
     "topic without enabled": (awarded({TOPIC: {"event_key_field": "program_certificate.program.uuid"}}), ALONE),
     "topic without anything": (awarded({TOPIC: {}}), ALONE),
@@ -165,11 +153,8 @@ WRONG_ROWS = {
 # Name: changed settings, what the error of openedx-events contains.
 REFUSED_ROWS = {
     "another topic, no key": (awarded({"other": {"enabled": True}}), "missing 'event_key_field'"),
-    "event misspelt": (
-        {"EVENT_BUS_PRODUCER_CONFIG": {f"{AWARDED}x": {}}},
-        f"OpenEdxPublicSignal of type: '{AWARDED}x'",
-    ),
-    "event that is a number": ({"EVENT_BUS_PRODUCER_CONFIG": {3: {}}}, "No OpenEdxPublicSignal of type: '3'"),
+    "event misspelt": ({CONFIG: {f"{AWARDED}x": {}}}, f"OpenEdxPublicSignal of type: '{AWARDED}x'"),
+    "event that is a number": ({CONFIG: {3: {}}}, "No OpenEdxPublicSignal of type: '3'"),
     "enabled: a text": (awarded({TOPIC: {"enabled": "true"}}), "Expected type: <class 'bool'> for 'enabled'"),
     "enabled: a number": (awarded({TOPIC: {"enabled": 1}}), "Expected type: <class 'bool'> for 'enabled'"),
     "event: null": (awarded(None), "'NoneType' object has no attribute 'items'"),
@@ -185,7 +170,7 @@ ROWS |= REFUSED_ROWS
 # On real processes: one row of each kind, and the one whose setting the library reads while it is imported.
 REAL = {
     "Kafka": [],
-    "length of the stream 10k": NO_PRODUCER + LENGTH,
+    "length of the stream 10k": NO_PRODUCER + BAD_LENGTH,
     "another topic, no key": "missing 'event_key_field'",
 }
 

@@ -17,7 +17,6 @@ import pytest
 import yaml
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import run_checks
 from django.core.management import call_command, get_commands, load_command_class
 from django.db import connection
 from django.test import override_settings
@@ -105,22 +104,6 @@ def test_events() -> None:
     assert not enabled(config)
     exec(named_block("events-python"), {"EVENT_BUS_PRODUCER_CONFIG": config})  # pylint: disable=exec-used
     assert enabled(config) == enabled(events_in_yaml()) == [AWARDED, REVOKED]
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "expected"),
-    [
-        ("redis-yaml", {}, []),
-        ("redis-yaml", {"EVENT_BUS_REDIS_CONNECTION_URL": "redis://redis:6379/0"}, ["event_bus.W006"]),
-        ("kafka-yaml", {}, []),
-        ("kafka-yaml", {"EVENT_BUS_KAFKA_SCHEMA_REGISTRY_URL": None}, ["event_bus.W004"]),
-    ],
-)
-def test_event_bus_in_yaml(name: str, change: dict[str, str | None], expected: list[str]) -> None:
-    made = {**yaml.safe_load(named_block(name)), "EVENT_BUS_PRODUCER_CONFIG": events_in_yaml(), **change}
-    with override_settings(**made):
-        messages = run_checks(tags=["event_bus"], include_deployment_checks=True)
-    assert [message.id for message in messages] == expected
 
 
 @pytest.mark.parametrize(
