@@ -228,18 +228,6 @@ def test_real_check(row: str, tmp_path: Path) -> None:
         assert re.findall(r"\((event_bus\.W\d+|programs\.W\d+)\)", done.stderr) == expected
 
 
-@pytest.mark.parametrize("error", ["SystemExit('bye')", "KeyboardInterrupt", "ImportError", "RuntimeError('no')"])
-def test_library_that_raises_when_it_is_imported(error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "edx_event_bus_redis.py").write_text(f"raise {error}\n", encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "edx_event_bus_redis", raising=False)
-
-    [message] = start({})
-
-    assert [message.id] == NO_PRODUCER
-    assert error.partition("(")[0] in message.msg
-
-
 @pytest.mark.e2e
 def test_other_commands_import_no_library_of_the_event_bus(tmp_path: Path) -> None:
     code = (
