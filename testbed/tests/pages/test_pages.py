@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import jinja2
 import pytest
 import yaml
 from django.conf import settings
@@ -19,13 +18,11 @@ from django.core.management import get_commands, load_command_class
 from django.db import connection
 from django.test.utils import isolate_apps
 from openedx_events.event_bus import merge_producer_configs
-from redis.connection import parse_url
 
 from common.djangoapps.student.tests.factories import UserFactory
 from openedx.core.djangoapps.programs.events import emit_program_certificate
 from testbed import ROOT
 from testbed.pages.blocks import PAGES, literal_blocks, named_block
-from testbed.pages.tutor import credentials_producer_config
 from testbed.run.inputs import AWARDED, REVOKED
 from testbed.servers.processes import Processes
 from testbed.servers.valkey import Valkey, connect
@@ -93,34 +90,6 @@ def test_events() -> None:
     config = copy.deepcopy(settings.EVENT_BUS_PRODUCER_CONFIG)
     exec(named_block("events-python"), {"EVENT_BUS_PRODUCER_CONFIG": config})  # pylint: disable=exec-used
     assert enabled(config) == enabled(events_in_yaml()) == [AWARDED, REVOKED]
-
-
-@pytest.mark.parametrize(
-    "account",
-    [{}, {"password": "secret"}, {"username": "lms", "password": "secret"}],
-)
-def test_patches_of_the_tutor_plugin(account: dict[str, str]) -> None:
-    # test_tutor.py renders them with Tutor.
-    patches = yaml.safe_load(named_block("tutor-plugin"))["patches"]
-    assert set(patches) == {"openedx-lms-common-settings", "credentials-settings-common", "redis-conf"}
-    assert patches["redis-conf"].strip() == "maxmemory-policy volatile-lru"
-
-    other = {"org.openedx.learning.certificate.created.v1": {"topic": {"event_key_field": "x", "enabled": True}}}
-    lms: dict[str, Any] = {"EVENT_BUS_PRODUCER_CONFIG": copy.deepcopy(settings.EVENT_BUS_PRODUCER_CONFIG) | other}
-    template = jinja2.Template(patches["openedx-lms-common-settings"], undefined=jinja2.StrictUndefined)
-    config = {f"REDIS_{name.upper()}": account.get(name, "") for name in ("username", "password")}
-    exec(template.render(REDIS_HOST="redis", REDIS_PORT=6379, **config), lms)
-    assert lms["EVENT_BUS_PRODUCER_CONFIG"] == events_in_yaml() | other
-    assert lms["EVENT_BUS_PRODUCER"] == "edx_event_bus_redis.create_producer"
-    options = parse_url(lms["EVENT_BUS_REDIS_CONNECTION_URL"])
-    assert options == {"host": "redis", "port": 6379, **account, "socket_timeout": 2, "socket_connect_timeout": 2}
-    assert lms["EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT"] < options["socket_timeout"]
-
-    expected = credentials_producer_config()
-    credentials = {"EVENT_BUS_PRODUCER_CONFIG": copy.deepcopy(expected)}
-    exec(patches["credentials-settings-common"], credentials)
-    expected[AWARDED][TOPIC]["enabled"] = expected[REVOKED][TOPIC]["enabled"] = False
-    assert credentials["EVENT_BUS_PRODUCER_CONFIG"] == expected
 
 
 @pytest.mark.parametrize("name", ["kafka-first-start", "kafka-look"])
