@@ -11,7 +11,6 @@ import os
 import runpy
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -24,8 +23,11 @@ import yaml
 from django.conf import settings
 from django.core.checks import run_checks
 from django.utils import deprecation
+from openedx_events.event_bus import get_producer
 
 from testbed import ROOT
+from testbed.run.inputs import AWARDED, REVOKED
+from testbed.site.site import TOPIC
 
 # uv keeps each release here, in a virtual environment of its own, from one run to the next.
 INSTALLED = ROOT / ".tutor"
@@ -39,9 +41,23 @@ RELEASES = {
     "22": ("22.0.3", "22.0.0"),
 }
 
-AWARDED, REVOKED = (f"org.openedx.learning.program.certificate.{word}.v1" for word in ("awarded", "revoked"))
-TOPIC = "learning-program-certificate-lifecycle"
+# What a Credentials has enabled: our two events, and another one.
+CREDENTIALS_EVENTS = {
+    AWARDED: {TOPIC: {"event_key_field": "program_certificate.program.uuid", "enabled": True}},
+    REVOKED: {TOPIC: {"event_key_field": "program_certificate.program.uuid", "enabled": True}},
+    "org.openedx.learning.badge.awarded.v1": {
+        "learning-badges-lifecycle": {"event_key_field": "badge.uuid", "enabled": True}
+    },
+}
+
 CONNECTION = ("host", "port", "db", "username", "password", "socket_timeout", "socket_connect_timeout")
+
+# What Tutor's files change in the platform's settings, without need for the event bus.
+PLATFORM = (
+    *("CSRF_TRUSTED_ORIGINS", "DATABASE_ROUTERS", "ENV_TOKENS", "IDA_LOGOUT_URI_LIST", "INSTALLED_APPS", "LOGGING"),
+    *("MODULESTORE", "PROFILE_IMAGE_BACKEND", "REGISTRATION_EXTRA_FIELDS", "SYSTEM_WIDE_ROLE_CLASSES"),
+    *("VIDEO_IMAGE_SETTINGS", "VIDEO_TRANSCRIPTS_SETTINGS"),
+)
 
 
 class TutorError(Exception):
@@ -72,12 +88,12 @@ def install(line: str) -> Path:
 
 def render(tutor: Path, directory: Path, plugins: Iterable[str], **config: str | int) -> Path:
     """
-    Render a site, with the commands that its operator would give.
+    Render a site with Credentials, with the commands that its operator would give.
 
     Args:
         tutor: Tutor's program.
         directory: where to; it does not exist yet.
-        plugins: the YAML of plugins to enable, or the names of plugins that the release brings.
+        plugins: the YAML of plugins to enable.
         **config: Tutor's settings.
 
     Returns:
@@ -85,12 +101,10 @@ def render(tutor: Path, directory: Path, plugins: Iterable[str], **config: str |
     """
     own = directory / "plugins"
     own.mkdir(parents=True)
-    names = []
+    names = ["credentials"]
     for text in plugins:
-        names.append(text)
-        if isinstance(parsed := yaml.safe_load(text), dict):
-            names[-1] = parsed["name"]
-            (own / f"{names[-1]}.yml").write_text(text, encoding="utf-8")
+        names.append(yaml.safe_load(text)["name"])
+        (own / f"{names[-1]}.yml").write_text(text, encoding="utf-8")
     env = {"TUTOR_ROOT": str(directory / "root"), "TUTOR_PLUGINS_ROOT": str(own)}
     _run(tutor, "plugins", "enable", *names, env=env)
     # Only from here on, plugins have the order of their names.
@@ -108,77 +122,39 @@ def evaluate(service: str, module: str, env: Path) -> dict[str, Any]:
         env: what Tutor rendered.
 
     Returns:
-        What ``evaluate_lms()`` or ``evaluate_credentials()`` returns.
+        The settings whose name begins with ``EVENT_BUS_``. Those of the LMS come with what the libraries make of them:
+        ``checks`` has the ids of the system checks' messages, ``connection`` where and how the producer connects.
     """
     output = _run(sys.executable, "-m", "testbed.pages.tutor", service, module, env, env={})
     return json.loads(output.splitlines()[-1])
 
 
 def evaluate_lms(module: str, env: Path) -> dict[str, Any]:
-    """
-    Evaluate rendered settings of the LMS, on the slice's production settings and the rendered YAML file.
-
-    Returns:
-        ``settings`` is those whose name begins with ``EVENT_BUS_``; the other keys are what the libraries make of
-        them: ``checks`` has the ids of the system checks' messages, ``connection`` where the producer connects and
-        how long it waits (None without a producer), ``poll_timeout`` how many seconds a consumer waits for an
-        event, ``stream`` the name of the events' stream.
-    """
+    """Evaluate rendered settings of the LMS, on the slice's production settings and the rendered YAML file."""
     rendered = env / "apps/openedx"
     text = (rendered / "config/lms.env.yml").read_text(encoding="utf-8")
-    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
-        # The slice wants the secret in the file, while Tutor sets it in Python.
-        file.write(f"{text}\nJWT_AUTH: {{JWT_SECRET_KEY: {'x' * 32}}}\n")
-        file.flush()
-        os.environ["LMS_CFG"] = file.name
-        production = importlib.import_module("lms.envs.production")
-    _add_platform(production, yaml.safe_load(text))
+    # The slice wants the secret in the file, while Tutor sets it in Python.
+    file = rendered / "lms.yml"
+    file.write_text(f"{text}\nJWT_AUTH: {{JWT_SECRET_KEY: {'x' * 32}}}\n", encoding="utf-8")
+    os.environ["LMS_CFG"] = str(file)
+    production = importlib.import_module("lms.envs.production")
+    vars(production).update({name: mock.MagicMock() for name in PLATFORM}, STATIC_ROOT="/openedx/staticfiles")
+    # The platform's devstack settings are its production settings, and more. The slice's read no file.
+    sys.modules["lms.envs.devstack"] = production
+    for name in ("codejail", "codejail.jail_code", "xmodule.modulestore", "xmodule.modulestore.modulestore_settings"):
+        sys.modules[name] = mock.MagicMock()
+    # Warnings of the Django that a release has, which it filters out.
+    for version in ("50", "51", "60"):
+        vars(deprecation).setdefault(f"RemovedInDjango{version}Warning", DeprecationWarning)
     with mock.patch("os.makedirs"):  # in the root directory
         values = _start_events(runpy.run_path(str(rendered / f"settings/lms/{module}.py")))
 
     for name in ("openedx.core.djangoapps.programs.checks", "openedx.core.lib.event_bus_checks"):
         importlib.import_module(name)
-    # They read the settings.
-    from edx_event_bus_redis.internal import config, consumer
-    from openedx_events.event_bus import get_producer
-
-    client = getattr(get_producer(), "client", None)
-    return {
-        "settings": values,
-        "checks": [message.id for message in run_checks(tags=["event_bus"], include_deployment_checks=True)],
-        "connection": client and {name: getattr(client.connection_pool.make_connection(), name) for name in CONNECTION},
-        "poll_timeout": consumer.CONSUMER_POLL_TIMEOUT,
-        "stream": config.get_full_topic(TOPIC),
-    }
-
-
-def _add_platform(production: Any, config: dict[str, Any]) -> None:
-    """Add to the slice's settings what the platform's have, and any of Tutor's rendered files asks for."""
-    defaults = {
-        "CSRF_TRUSTED_ORIGINS": [],
-        "DATABASE_ROUTERS": ["openedx.core.lib.django_courseware_routers.StudentModuleHistoryExtendedRouter"],
-        "ENV_TOKENS": config,
-        "IDA_LOGOUT_URI_LIST": [],
-        "MODULESTORE": {"default": {"OPTIONS": {"stores": []}}},
-        "PROFILE_IMAGE_BACKEND": {"options": {}},
-        "REGISTRATION_EXTRA_FIELDS": {},
-        "STATIC_ROOT": "/openedx/staticfiles",
-        "SYSTEM_WIDE_ROLE_CLASSES": ["enterprise.SystemWideEnterpriseUserRoleAssignment"],
-        "VIDEO_IMAGE_SETTINGS": {"STORAGE_KWARGS": {}},
-        "VIDEO_TRANSCRIPTS_SETTINGS": {"STORAGE_KWARGS": {}},
-    }
-    for name, value in defaults.items():
-        vars(production).setdefault(name, value)
-    production.INSTALLED_APPS.append("lms.djangoapps.coursewarehistoryextended")
-    production.LOGGING.setdefault("loggers", {}).setdefault("tracking", {})
-    # The platform's devstack settings are its production settings, and more. The slice's read no file.
-    sys.modules["lms.envs.devstack"] = production
-    # Warnings of the Django that a release has, which it filters out.
-    for version in ("50", "51", "60"):
-        vars(deprecation).setdefault(f"RemovedInDjango{version}Warning", type("Removed", (DeprecationWarning,), {}))
-    # Functions that are called, with nothing that the event bus needs.
-    for name in ("codejail", "codejail.jail_code", "xmodule.modulestore", "xmodule.modulestore.modulestore_settings"):
-        sys.modules[name] = mock.MagicMock()
+    messages = run_checks(tags=["event_bus"], include_deployment_checks=True)
+    connection = get_producer().client.connection_pool.make_connection()
+    values["connection"] = {name: getattr(connection, name) for name in CONNECTION}
+    return {**values, "checks": [message.id for message in messages]}
 
 
 def _start_events(values: dict[str, Any]) -> dict[str, Any]:
@@ -190,27 +166,13 @@ def _start_events(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluate_credentials(module: str, env: Path) -> dict[str, Any]:
-    """Evaluate rendered settings of Credentials, on a stand-in of its own, with all of its events enabled."""
+    """Evaluate rendered settings of Credentials, on a stand-in of its own."""
     base: Any = ModuleType("base")
-    base.CORS_ORIGIN_WHITELIST = []
-    base.JWT_AUTH = {}
-    base.EVENT_BUS_PRODUCER_CONFIG = credentials_producer_config()
+    vars(base).update(CORS_ORIGIN_WHITELIST=[], JWT_AUTH={}, EVENT_BUS_PRODUCER_CONFIG=CREDENTIALS_EVENTS)
     for name in ("credentials", "credentials.settings", "credentials.settings.utils"):
         sys.modules[name] = mock.MagicMock()
     sys.modules["credentials.settings.production"] = sys.modules["credentials.settings.devstack"] = base
-    values = runpy.run_path(str(env / f"plugins/credentials/apps/credentials/settings/{module}.py"))
-    return {"settings": _start_events(values)}
-
-
-def credentials_producer_config() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the ``EVENT_BUS_PRODUCER_CONFIG`` of a Credentials that has enabled its events, and one more."""
-    own = {"event_key_field": "program_certificate.program.uuid", "enabled": True}
-    badges = {"learning-badges-lifecycle": {"event_key_field": "badge.uuid", "enabled": True}}
-    return {
-        AWARDED: {TOPIC: dict(own)},
-        REVOKED: {TOPIC: dict(own)},
-        "org.openedx.learning.badge.awarded.v1": badges,
-    }
+    return _start_events(runpy.run_path(str(env / f"plugins/credentials/apps/credentials/settings/{module}.py")))
 
 
 if __name__ == "__main__":

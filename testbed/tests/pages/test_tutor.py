@@ -5,32 +5,25 @@ Tests of the operators' Tutor plugin, as the page gives it: rendered by each lin
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from testbed.pages import blocks
-from testbed.pages.tutor import (
-    AWARDED,
-    RELEASES,
-    REVOKED,
-    TOPIC,
-    TutorError,
-    credentials_producer_config,
-    evaluate,
-    install,
-    render,
-)
+from testbed.pages.blocks import named_block
+from testbed.pages.tutor import CREDENTIALS_EVENTS, RELEASES, TutorError, evaluate, install, render
+from testbed.run.inputs import AWARDED, REVOKED
+from testbed.site.site import TOPIC
 
 Site = Callable[..., Path]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.tutor]
 
 BOTH = {AWARDED, REVOKED}
-OURS = blocks.named_block("tutor-plugin")
+OURS = named_block("tutor-plugin")
 
 # What the plugin of somebody else enables.
 OTHER = "org.openedx.learning.certificate.created.v1"
@@ -49,37 +42,25 @@ def plugin(name: str, **patches: str) -> str:
     return yaml.safe_dump({"name": name, "version": "1.0.0", "patches": named})
 
 
-def enabled(settings: dict[str, Any]) -> set[str]:
-    """List the event types that settings enable on the bus, each on all of its topics."""
-    config = settings["EVENT_BUS_PRODUCER_CONFIG"]
-    return {name for name, topics in config.items() if all(entry["enabled"] is True for entry in topics.values())}
-
-
-@pytest.fixture(scope="module")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Render sites, each once, whatever the order of the tests."""
-
-    @cache
-    def render_once(line: str, *plugins: str, **config: str) -> Path:
-        return render(install(line), tmp_path_factory.mktemp(f"tutor-{line}") / "site", plugins, **config)
-
-    return render_once
-
-
-@pytest.fixture(params=RELEASES)
+@pytest.fixture(scope="module", params=RELEASES)
 def line(request: pytest.FixtureRequest) -> str:
     """A line of Tutor."""
     return request.param
 
 
-@pytest.fixture
-def site(line: str, sites: Site) -> Site:
-    """Render a site with that line, from plugins and Tutor's settings."""
+@pytest.fixture(scope="module")
+def site(line: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Render a site with that line, from plugins and Tutor's settings: each once."""
     try:
-        install(line)
+        tutor = install(line)
     except TutorError as exc:
         pytest.skip(str(exc))
-    return partial(sites, line)
+
+    @cache
+    def render_once(*plugins: str, **config: str) -> Path:
+        return render(tutor, tmp_path_factory.mktemp(f"tutor-{line}") / "site", plugins, **config)
+
+    return render_once
 
 
 @pytest.fixture(params=["production", "development"])
@@ -99,7 +80,7 @@ def test_a_release_is_there() -> None:
 
 def test_the_hourly_run_on_kubernetes(site: Site) -> None:
     """It has the image, the environment and the volumes of Tutor's own LMS."""
-    text = (site(blocks.named_block("tutor-cronjob")) / "k8s/deployments.yml").read_text(encoding="utf-8")
+    text = (site(named_block("tutor-cronjob")) / "k8s/deployments.yml").read_text(encoding="utf-8")
     rendered = {(made["kind"], made["metadata"]["name"]): made["spec"] for made in yaml.safe_load_all(text) if made}
     lms = rendered["Deployment", "lms"]["template"]["spec"]
     job = rendered["CronJob", "republish-program-certificate-events"]["jobTemplate"]["spec"]["template"]["spec"]
@@ -128,26 +109,26 @@ def test_the_hourly_run_on_kubernetes(site: Site) -> None:
 )
 def test_the_plugin(site: Site, module: str, other: list[str], config: dict[str, Any]) -> None:
     """All plugins' events are enabled, whatever Redis the site has. No consumer waits longer than its time-outs."""
-    lms = evaluate("lms", module, site("credentials", OURS, *other, **config))
+    lms = evaluate("lms", module, site(OURS, *other, **config))
 
-    assert enabled(lms["settings"]) == (BOTH | {OTHER} if other else BOTH)
-    assert not other or lms["settings"]["EVENT_BUS_PRODUCER_CONFIG"][OTHER] == OTHER_CONFIG[OTHER]
-    assert lms["settings"]["EVENT_BUS_PRODUCER"] == "edx_event_bus_redis.create_producer"
+    events = lms["EVENT_BUS_PRODUCER_CONFIG"]
+    enabled = {name for name, topics in events.items() if all(entry["enabled"] is True for entry in topics.values())}
+    assert enabled == (BOTH | {OTHER} if other else BOTH)
+    assert not other or events[OTHER] == OTHER_CONFIG[OTHER]
+    assert lms["EVENT_BUS_PRODUCER"] == "edx_event_bus_redis.create_producer"
     given = {name.removeprefix("REDIS_").lower(): value for name, value in config.items()}
-    assert lms["connection"] == {**REDIS, **given, "socket_timeout": 2, "socket_connect_timeout": 2}
-    assert lms["poll_timeout"] < lms["connection"]["socket_timeout"]
+    timeouts = {"socket_timeout": 2, "socket_connect_timeout": 2}
+    assert lms["connection"] == REDIS | given | timeouts
+    assert lms["EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT"] < timeouts["socket_timeout"]
     assert lms["checks"] == []
 
 
 def test_credentials(site: Site, module: str) -> None:
     """Of the events that Credentials had enabled, the plugin disables its own two."""
-    before = credentials_producer_config()
-    after = evaluate("credentials", module, site("credentials", OURS))["settings"]
-
-    assert enabled(after) == set(before) - BOTH
+    expected = deepcopy(CREDENTIALS_EVENTS)
     for event_type in BOTH:
-        before[event_type][TOPIC]["enabled"] = False
-    assert after == {"EVENT_BUS_PRODUCER_CONFIG": before}
+        expected[event_type][TOPIC]["enabled"] = False
+    assert evaluate("credentials", module, site(OURS)) == {"EVENT_BUS_PRODUCER_CONFIG": expected}
 
 
 def test_what_the_page_says_of_tutor(site: Site, line: str, module: str) -> None:
@@ -157,9 +138,8 @@ def test_what_the_page_says_of_tutor(site: Site, line: str, module: str) -> None
     texts = [path.read_text(encoding="utf-8") for path in env.rglob("*") if path.suffix in {".conf", ".yml", ".sh"}]
 
     own = line in WITH_EVENT_BUS
-    assert lms["settings"].get("EVENT_BUS_TOPIC_PREFIX") == ("dev" if own else None)
-    assert lms["stream"] == ("dev-" if own else "") + TOPIC
-    assert lms["settings"].get("EVENT_BUS_CONSUMER") == ("edx_event_bus_redis.RedisEventConsumer" if own else None)
+    assert lms.get("EVENT_BUS_TOPIC_PREFIX") == ("dev" if own else None)
+    assert lms.get("EVENT_BUS_CONSUMER") == ("edx_event_bus_redis.RedisEventConsumer" if own else None)
     [redis_conf] = [text for text in texts if "maxmemory-policy" in text and "patches" not in text]
     # The last one counts.
     assert re.findall(r"^maxmemory-policy (\S+)", redis_conf, re.M) == ["allkeys-lru", "volatile-lru"]
