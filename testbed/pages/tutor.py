@@ -1,18 +1,16 @@
 """
 Tutor, which runs most sites: installs its releases, renders a site's settings and evaluates them, for test_tutor.py.
-
-``python -m testbed.pages.tutor SERVICE MODULE ENV`` is the process that evaluates: rendered settings import
-each other under fixed names, and configure Django, which is possible once in a process.
 """
 
 import importlib
-import json
 import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -61,7 +59,7 @@ PLATFORM = (
 
 
 class TutorError(Exception):
-    """A release could not be installed, or its settings could not be rendered or evaluated."""
+    """A release could not be installed, or its settings could not be rendered."""
 
 
 def _run(*command: str | Path, env: dict[str, str]) -> str:
@@ -112,12 +110,12 @@ def render(tutor: Path, directory: Path, plugins: Iterable[str], **config: str |
     return directory / "root/env"
 
 
-def evaluate(service: str, module: str, env: Path) -> dict[str, Any]:
+def evaluate(service: Callable[[str, Path], dict[str, Any]], module: str, env: Path) -> dict[str, Any]:
     """
-    Evaluate rendered settings, in a process of their own.
+    Evaluate rendered settings, in a process of their own: they have fixed names, and Django is configured only once.
 
     Args:
-        service: ``lms`` or ``credentials``.
+        service: ``evaluate_lms`` or ``evaluate_credentials``.
         module: ``production`` or ``development``.
         env: what Tutor rendered.
 
@@ -125,8 +123,8 @@ def evaluate(service: str, module: str, env: Path) -> dict[str, Any]:
         The settings whose name begins with ``EVENT_BUS_``. Those of the LMS come with what the libraries make of them:
         ``checks`` has the ids of the system checks' messages, ``connection`` where and how the producer connects.
     """
-    output = _run(sys.executable, "-m", "testbed.pages.tutor", service, module, env, env={})
-    return json.loads(output.splitlines()[-1])
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(service, module, env).result()
 
 
 def evaluate_lms(module: str, env: Path) -> dict[str, Any]:
@@ -173,9 +171,3 @@ def evaluate_credentials(module: str, env: Path) -> dict[str, Any]:
         sys.modules[name] = mock.MagicMock()
     sys.modules["credentials.settings.production"] = sys.modules["credentials.settings.devstack"] = base
     return _start_events(runpy.run_path(str(env / f"plugins/credentials/apps/credentials/settings/{module}.py")))
-
-
-if __name__ == "__main__":
-    _, service, module, env = sys.argv
-    evaluate_service = {"lms": evaluate_lms, "credentials": evaluate_credentials}[service]
-    print(json.dumps(evaluate_service(module, Path(env))))

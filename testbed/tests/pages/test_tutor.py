@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from testbed.pages import tutor
 from testbed.pages.blocks import named_block
-from testbed.pages.tutor import CREDENTIALS_EVENTS, RELEASES, TutorError, evaluate, install, render
 from testbed.run.inputs import AWARDED, REVOKED
 from testbed.site.site import TOPIC
 
@@ -29,20 +29,19 @@ OURS = named_block("tutor-plugin")
 OTHER = "org.openedx.learning.certificate.created.v1"
 OTHER_TOPIC = {"event_key_field": "certificate.course.course_key", "enabled": True}
 OTHER_CONFIG = {OTHER: {"learning-certificate-lifecycle": OTHER_TOPIC}}
-OTHER_IN_PYTHON = f"EVENT_BUS_PRODUCER_CONFIG.update({OTHER_CONFIG})"
-OTHER_IN_YAML = yaml.safe_dump({"EVENT_BUS_PRODUCER_CONFIG": OTHER_CONFIG})
+IN_PYTHON = {"openedx-lms-common-settings": f"EVENT_BUS_PRODUCER_CONFIG.update({OTHER_CONFIG})"}
+IN_YAML = {"lms-env": yaml.safe_dump({"EVENT_BUS_PRODUCER_CONFIG": OTHER_CONFIG})}
 WITH_EVENT_BUS = ("21", "22")  # the lines that have settings of the event bus of their own
 REDIS = {"host": "redis", "port": 6379, "db": 0, "username": None, "password": None}
 OTHER_REDIS: dict[str, Any] = {"REDIS_HOST": "redis.example.com", "REDIS_PORT": 6380}
 
 
-def plugin(name: str, **patches: str) -> str:
-    """Make the YAML of a plugin, with ``_`` for ``-`` in the names of its patches."""
-    named = {patch.replace("_", "-"): text for patch, text in patches.items()}
-    return yaml.safe_dump({"name": name, "version": "1.0.0", "patches": named})
+def plugin(name: str, patches: dict[str, str]) -> str:
+    """Make the YAML of a plugin."""
+    return yaml.safe_dump({"name": name, "version": "1.0.0", "patches": patches})
 
 
-@pytest.fixture(scope="module", params=RELEASES)
+@pytest.fixture(scope="module", params=tutor.RELEASES)
 def line(request: pytest.FixtureRequest) -> str:
     """A line of Tutor."""
     return request.param
@@ -52,13 +51,13 @@ def line(request: pytest.FixtureRequest) -> str:
 def site(line: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Render a site with that line, from plugins and Tutor's settings: each once."""
     try:
-        tutor = install(line)
-    except TutorError as exc:
+        program = tutor.install(line)
+    except tutor.TutorError as exc:
         pytest.skip(str(exc))
 
     @cache
     def render_once(*plugins: str, **config: str) -> Path:
-        return render(tutor, tmp_path_factory.mktemp(f"tutor-{line}") / "site", plugins, **config)
+        return tutor.render(program, tmp_path_factory.mktemp(f"tutor-{line}") / "site", plugins, **config)
 
     return render_once
 
@@ -71,9 +70,9 @@ def module(request: pytest.FixtureRequest) -> str:
 
 def test_a_release_is_there() -> None:
     """The other tests skip a line that cannot be installed."""
-    for line in reversed(RELEASES):
-        with suppress(TutorError):
-            assert install(line)
+    for line in reversed(tutor.RELEASES):
+        with suppress(tutor.TutorError):
+            assert tutor.install(line)
             return
     pytest.fail("no release of Tutor can be installed")
 
@@ -100,16 +99,16 @@ def test_the_hourly_run_on_kubernetes(site: Site) -> None:
     [
         ([], {}),
         # Tutor takes plugins in the order of their names.
-        ([plugin("another", openedx_lms_common_settings=OTHER_IN_PYTHON)], {}),
-        ([plugin("yet-another", openedx_lms_common_settings=OTHER_IN_PYTHON)], {"REDIS_PASSWORD": "secret"}),
-        ([plugin("another", lms_env=OTHER_IN_YAML)], {"REDIS_USERNAME": "lms", "REDIS_PASSWORD": "s", **OTHER_REDIS}),
-        ([plugin("yet-another", lms_env=OTHER_IN_YAML)], OTHER_REDIS),
+        ([plugin("another", IN_PYTHON)], {}),
+        ([plugin("yet-another", IN_PYTHON)], {"REDIS_PASSWORD": "secret"}),
+        ([plugin("another", IN_YAML)], {"REDIS_USERNAME": "lms", "REDIS_PASSWORD": "s", **OTHER_REDIS}),
+        ([plugin("yet-another", IN_YAML)], OTHER_REDIS),
     ],
     ids=["alone", "python, before", "python, after, password", "yaml, before, user and password", "yaml, after, host"],
 )
 def test_the_plugin(site: Site, module: str, other: list[str], config: dict[str, Any]) -> None:
     """All plugins' events are enabled, whatever Redis the site has. No consumer waits longer than its time-outs."""
-    lms = evaluate("lms", module, site(OURS, *other, **config))
+    lms = tutor.evaluate(tutor.evaluate_lms, module, site(OURS, *other, **config))
 
     events = lms["EVENT_BUS_PRODUCER_CONFIG"]
     enabled = {name for name, topics in events.items() if all(entry["enabled"] is True for entry in topics.values())}
@@ -125,16 +124,16 @@ def test_the_plugin(site: Site, module: str, other: list[str], config: dict[str,
 
 def test_credentials(site: Site, module: str) -> None:
     """Of the events that Credentials had enabled, the plugin disables its own two."""
-    expected = deepcopy(CREDENTIALS_EVENTS)
+    expected = deepcopy(tutor.CREDENTIALS_EVENTS)
     for event_type in BOTH:
         expected[event_type][TOPIC]["enabled"] = False
-    assert evaluate("credentials", module, site(OURS)) == {"EVENT_BUS_PRODUCER_CONFIG": expected}
+    assert tutor.evaluate(tutor.evaluate_credentials, module, site(OURS)) == {"EVENT_BUS_PRODUCER_CONFIG": expected}
 
 
 def test_what_the_page_says_of_tutor(site: Site, line: str, module: str) -> None:
     """What the plugin leaves as it is, and an operator has to know."""
     env = site(OURS)
-    lms = evaluate("lms", module, env)
+    lms = tutor.evaluate(tutor.evaluate_lms, module, env)
     texts = [path.read_text(encoding="utf-8") for path in env.rglob("*") if path.suffix in {".conf", ".yml", ".sh"}]
 
     own = line in WITH_EVENT_BUS
