@@ -22,12 +22,6 @@ FILES, LINES = 8, 350  # at most, in a folder and in a Python file
 DATA_FOLDERS = {"benchmarks/results", "scripts/tests/fixtures"}
 
 
-def first_line(path: str) -> str:
-    """Read a file's first line; its second, if the first is for the shell."""
-    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
-    return lines[1] if lines[0].startswith("#!") else lines[0]
-
-
 def test_rooms_are_small() -> None:
     folders = Counter(str(Path(path).parent) for path in tracked() if path.startswith(ROOMS))
     assert {folder: count for folder, count in folders.items() if count > FILES and folder not in DATA_FOLDERS} == {}
@@ -44,16 +38,17 @@ def test_each_platform_file_is_either_change_or_slice() -> None:
     new, edited = read_manifest()
     assert len(set(new)) == len(new)  # each in one part
     # As in the platform, an __init__.py without code is empty.
-    files = [path for path in tracked() if path.startswith(PLATFORM_FOLDERS) and (ROOT / path).stat().st_size]
-    assert len(files) > 50
+    paths = [path for path in tracked() if path.startswith(PLATFORM_FOLDERS) and (ROOT / path).stat().st_size]
+    assert len(paths) > 50
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in paths}
 
-    expected = {path: SLICE for path in files}
+    expected = {path: SLICE for path in paths}
     expected |= {path: SLICE_WITH_CHANGE for path in edited}
     for path in new:
-        assert not first_line(path).startswith("# The slice"), path
+        assert not texts[path].startswith("# The slice"), path
         del expected[path]
     for path, mark in expected.items():
-        assert first_line(path).startswith(mark), path
+        assert texts[path].startswith(mark), path
 
 
 def test_the_manifest_is_checked_for_imports() -> None:
