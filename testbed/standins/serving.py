@@ -48,13 +48,13 @@ def read_token(header: str, service: str) -> Claims | None:
 
 
 class Handler(WSGIRequestHandler):
-    """Hands itself to the application, so that a fault can end the connection, and logs no personal data."""
+    """Hands the connection to the application, so that a fault can end it, and logs no personal data."""
 
     disable_nagle_algorithm = True  # head and body are two writes: on a kept connection the second would wait 40 ms
     command = path = ""  # until a request line was understood
 
     def get_environ(self) -> dict[str, Any]:
-        return super().get_environ() | {"testbed.handler": self}
+        return super().get_environ() | {"testbed.connection": self.connection}
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         # Without the query string: it has usernames in it.

@@ -17,7 +17,6 @@ from django.core.wsgi import get_wsgi_application
 from django.db import connection
 
 from testbed.standins import serving
-from testbed.standins.credentials.control.faults import FaultGate
 
 
 def main() -> None:
@@ -47,7 +46,7 @@ def main() -> None:
 
         consume(options.consume)
         return
-    serving.serve(FaultGate(get_wsgi_application()), options.port)
+    serving.serve(get_wsgi_application(), options.port)
 
 
 if __name__ == "__main__":

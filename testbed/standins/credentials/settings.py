@@ -18,7 +18,10 @@ INSTALLED_APPS = [
     "rest_framework",
     "testbed.standins.credentials",
 ]
-MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]  # APPEND_SLASH: 301, also for a POST
+MIDDLEWARE = [
+    "testbed.standins.credentials.control.faults.FaultGate",
+    "django.middleware.common.CommonMiddleware",  # APPEND_SLASH: 301, also for a POST
+]
 TIME_ZONE = "UTC"
 LOGGING = {
     "version": 1,

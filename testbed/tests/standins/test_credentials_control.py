@@ -136,8 +136,7 @@ def test_no_answer(service: Caller, name: str, kind: str, expected: list[list[st
             service.award(name)
     assert (service.control.applied(), service.histories(name)) == (2, expected)
     assert service.award(name).status_code == 201
-    statuses = [(request["status"], request["fault"]) for request in service.control.requests()[-3:]]
-    assert statuses == [(None, kind), (None, kind), (201, None)]
+    assert [request["status"] for request in service.control.requests()[-3:]] == [None, None, 201]
 
 
 @pytest.mark.parametrize(
@@ -182,9 +181,9 @@ def test_requests_are_listed(service: Caller, name: str) -> None:
     service.list(page=99999)
     service.post("course_certificates/", data="{", headers={"Content-Type": JSON})
     assert [tuple(request.values()) for request in service.control.requests()[before:]] == [
-        ("POST", "credentials/", "program", 201, None),
-        ("POST", "credentials/", "course-run", 201, None),
-        ("GET", "credentials/", "program", 200, None),
-        ("GET", "credentials/", None, 404, None),
-        ("POST", "course_certificates/", None, 400, None),
+        ("POST", "credentials/", "program", 201),
+        ("POST", "credentials/", "course-run", 201),
+        ("GET", "credentials/", "program", 200),
+        ("GET", "credentials/", None, 404),
+        ("POST", "course_certificates/", None, 400),
     ]

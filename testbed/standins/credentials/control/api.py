@@ -1,30 +1,26 @@
 """
 The control endpoint of the local stand-in of Credentials, for tests: without authentication, on loopback only.
 
-The functions are described in ``control.client``.
+``control.client`` calls its functions, and those of ``control.faults``.
 """
 
+import json
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 
 from testbed.standins.credentials.api import STATUSES
-from testbed.standins.credentials.control.faults import CLOCK, FAULTS
+from testbed.standins.credentials.control import faults
 from testbed.standins.credentials.models import Credential, User
 
 
-def set_clock(offset: float) -> None:
-    CLOCK.offset = timedelta(seconds=offset)
-
-
 def credentials() -> list[dict[str, Any]]:
+    """Return all stored certificates, with the history of each."""
     return [
         {
             "username": credential.username,
@@ -43,7 +39,7 @@ def credentials() -> list[dict[str, Any]]:
 
 
 def store(records: list[dict[str, str]]) -> None:
-    """Store program certificates, and the users they belong to, without the API."""
+    """Store program certificates, and the users they belong to: what each has are the arguments of _certificate."""
     made = [_certificate(**record) for record in records]
     with transaction.atomic():
         usernames = {credential.username for credential in made}
@@ -57,10 +53,12 @@ def store(records: list[dict[str, str]]) -> None:
 
 
 def change_status(usernames: Iterable[str], status: str) -> None:
+    """Change the status of all program certificates of some learners, and nothing else: ``modified`` stays."""
     _select(set(usernames)).update(status=_status(status))
 
 
 def delete(usernames: Iterable[str]) -> None:
+    """Delete all program certificates of some learners for good."""
     _select(set(usernames)).delete()
 
 
@@ -76,7 +74,7 @@ def _select(usernames: set[str]) -> QuerySet[Credential]:
 def _certificate(
     username: str, program_uuid: str, status: str, modified: str, created: str | None = None
 ) -> Credential:
-    """Make a program certificate; of any program, also of one that cannot be awarded."""
+    """Make a program certificate; of any program, also of one that cannot be awarded. Times are ISO 8601."""
     return Credential(
         username=username,
         type=Credential.PROGRAM,
@@ -93,25 +91,18 @@ def _status(value: str) -> str:
     return value
 
 
-OWN = (set_clock, credentials, store, change_status, delete)
-ACTIONS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (*OWN, FAULTS.fault, FAULTS.clear, FAULTS.report, FAULTS.requests)
-}
+OWN = (credentials, store, change_status, delete)
+ACTIONS: dict[str, Callable[..., Any]] = {function.__name__: function for function in (*OWN, *faults.ACTIONS)}
 
 
-class ControlView(APIView):
+def control(request: HttpRequest) -> HttpResponse:
     """
-    Calls the function that a body ``{"do": <name>, <arguments>}`` names.
+    Call one of ``ACTIONS``, which the body names.
 
-    It is open to every caller; whoever can reach it is on this machine. Whatever is wrong with a request is an error: a
-    misspelt option would make a test pass for nothing.
+    Whatever is wrong with a request is an error: a misspelt option would make a test pass for nothing.
     """
-
-    authentication_classes: list[type] = []
-    permission_classes: list[type] = []
-
-    def post(self, request: Request) -> Response:
-        return Response(ACTIONS[request.data.pop("do")](**request.data))
-
-    def handle_exception(self, exc: Exception) -> Response:
-        return Response({"detail": repr(exc)}, status=400)
+    try:
+        body = json.loads(request.body)
+        return JsonResponse(ACTIONS[body["do"]](*body["args"], **body["kwargs"]), safe=False)
+    except Exception as error:
+        return HttpResponseBadRequest(repr(error))
