@@ -4,27 +4,23 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
-from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpResponseBase
-from django.views.defaults import server_error
 from jwt import InvalidTokenError
 from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.pagination import PageNumberPagination
-from rest_framework.permissions import BasePermission, IsAdminUser, IsAuthenticated
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, PermissionDenied
+from rest_framework.generics import CreateAPIView, ListCreateAPIView
+from rest_framework.permissions import BasePermission, IsAdminUser
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from testbed.standins.credentials import events, settings
 from testbed.standins.credentials.control.faults import CLOCK
 from testbed.standins.credentials.models import CourseCertificate, Credential, User
-from testbed.standins.serving import CHALLENGE, Claims, read_token
+from testbed.standins.serving import CHALLENGE, read_token
 
 TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
 STATUSES = ("awarded", "revoked")
@@ -36,15 +32,17 @@ CLAIMS = {"administrator": "is_staff", "email": "email", "user_id": "lms_user_id
 
 
 class StoredUser(BaseAuthentication):
-    """The user is created, and updated on every request, from the token; the request's ``auth`` is its claims."""
+    """The user is created, and updated on every request, from the token, without which nobody is answered."""
 
-    def authenticate(self, request: Request) -> tuple[User, Claims] | None:
+    def authenticate(self, request: Request) -> tuple[User, None]:
         try:
             claims = read_token(request.headers.get("Authorization", ""), "CREDENTIALS")
         except InvalidTokenError as error:
             raise AuthenticationFailed("Invalid token.") from error
         if claims is None:
-            return None
+            raise NotAuthenticated
+        if claims.get("is_restricted"):
+            raise PermissionDenied
         if not claims.get("preferred_username"):
             raise AuthenticationFailed("JWT must include a preferred_username or username claim!")
         user, _ = User.objects.get_or_create(username=claims["preferred_username"])
@@ -52,7 +50,7 @@ class StoredUser(BaseAuthentication):
         if any(getattr(user, name) != value for name, value in told.items()):
             vars(user).update(told)
             user.save(update_fields=told)
-        return user, claims
+        return user, None
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
@@ -73,15 +71,15 @@ class DetailsSerializer(serializers.Serializer):
         for name in ("program_uuid",) if of_program else ("course_run_key", "mode"):
             if name not in value:
                 raise serializers.ValidationError({name: ["This field is required."]})
-        if of_program and value["program_uuid"] not in settings.PROGRAMS:
-            message = f"No active ProgramCertificate exists for program [{value['program_uuid']}]"
+        key = str(value["program_uuid" if of_program else "course_run_key"])
+        if of_program and key not in settings.PROGRAMS:
+            message = f"No active ProgramCertificate exists for program [{key}]"
             raise serializers.ValidationError({"program_uuid": message})
-        if not of_program and value["course_run_key"] not in settings.COURSE_RUNS:
+        if not of_program and key not in settings.COURSE_RUNS:
             raise serializers.ValidationError(
-                f"CourseCertificate failed to create because the CourseRun {value['course_run_key']} doesn't exist in "
-                "the catalog"
+                f"CourseCertificate failed to create because the CourseRun {key} doesn't exist in the catalog"
             )
-        return value
+        return {"type": value["type"], "key": key, "mode": value.get("mode", "")}
 
 
 class DateOverrideSerializer(serializers.Serializer):
@@ -96,13 +94,18 @@ class CredentialSerializer(serializers.Serializer):
     status = serializers.ChoiceField(STATUSES, default="awarded")
     date_override = DateOverrideSerializer(allow_null=True, default=None)
 
+    def create(self, validated_data: dict[str, Any]) -> Credential:
+        """Store a certificate, or the new status of one that is there."""
+        data = validated_data | {"date_override": self.initial_data.get("date_override")}
+        return store(**data.pop("credential"), **data)
+
     def to_representation(self, instance: Credential) -> dict[str, Any]:
         time.sleep(LOOK_UP)
         details: dict[str, Any] = {"type": instance.type, "credential_id": 0}
         if instance.type == Credential.PROGRAM:
             details["program_uuid"] = instance.key
-            if (program_uuid := UUID(instance.key)) in settings.PROGRAMS:
-                details["credential_id"] = list(settings.PROGRAMS).index(program_uuid) + 1
+            if instance.key in settings.PROGRAMS:
+                details["credential_id"] = list(settings.PROGRAMS).index(instance.key) + 1
         else:
             configuration = CourseCertificate.objects.get(course_id=instance.key, certificate_type=instance.mode)
             details |= {"credential_id": configuration.pk, "course_run_key": instance.key, "mode": instance.mode}
@@ -120,11 +123,13 @@ class CredentialSerializer(serializers.Serializer):
 
 
 class CourseCertificateSerializer(serializers.Serializer):
-    id = serializers.IntegerField(read_only=True)
     course_id = serializers.CharField(max_length=255)
     certificate_type = serializers.CharField(max_length=255)
     certificate_available_date = serializers.DateTimeField(allow_null=True, default=None, format=TIMESTAMP)
-    is_active = serializers.BooleanField(default=True)
+
+    def create(self, validated_data: dict[str, Any]) -> CourseCertificate:
+        date = {"certificate_available_date": validated_data.pop("certificate_available_date")}
+        return CourseCertificate.objects.update_or_create(**validated_data, defaults=date)[0]
 
 
 class FilterSerializer(serializers.Serializer):
@@ -133,15 +138,8 @@ class FilterSerializer(serializers.Serializer):
     username = serializers.CharField(required=False)
     type = serializers.ChoiceField((Credential.PROGRAM, Credential.COURSE_RUN), required=False)
     status = serializers.ChoiceField(STATUSES, required=False)
-    program_uuid = serializers.UUIDField(required=False)
+    program_uuid = serializers.UUIDField(required=False, source="key")
     only_visible = serializers.BooleanField(default=False)
-
-
-class NotRestricted(BasePermission):
-    """For tokens that are not those of a restricted application."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        return not request.auth.get("is_restricted")
 
 
 class MayListOrAward(BasePermission):
@@ -162,81 +160,46 @@ class LearnerThrottle(UserRateThrottle):
         return None if request.user.is_staff else super().get_cache_key(request, view)
 
 
-class Pagination(PageNumberPagination):
-    """20 a page, whatever the caller would like."""
-
-    page_size = 20
-
-
-class CredentialsView(APIView):
+class CredentialsView(ListCreateAPIView):
     """``credentials/``."""
 
     authentication_classes = [StoredUser]
-    permission_classes = [IsAuthenticated, NotRestricted, MayListOrAward]
+    permission_classes = [MayListOrAward]
     throttle_classes = [LearnerThrottle]
+    serializer_class = CredentialSerializer
 
-    def get(self, request: Request) -> Response:
-        query = FilterSerializer(data={name: value for name, value in request.query_params.items() if value})
+    def get_queryset(self) -> QuerySet[Credential]:
+        query = FilterSerializer(data={name: value for name, value in self.request.query_params.items() if value})
         query.is_valid(raise_exception=True)
         filters = query.validated_data
         only_visible = filters.pop("only_visible")
-        program_uuid = filters.pop("program_uuid", None)
         credentials = Credential.objects.filter(**filters)
-        if program_uuid:
-            credentials = credentials.filter(type=Credential.PROGRAM, key=str(program_uuid))
         if only_visible:
             credentials = credentials.exclude(pk__in=_hidden(credentials))
-        paginator = Pagination()
         # The API guarantees no order: one by a random value lets nobody rely on another, and still pages well.
-        page = paginator.paginate_queryset(credentials.order_by("uuid"), request)
-        serializer = CredentialSerializer(page, many=True, context={"request": request})
-        return paginator.get_paginated_response(serializer.data)
-
-    def post(self, request: Request) -> HttpResponseBase:
-        """Store a certificate, or the new status of one that is there."""
-        serializer = CredentialSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data = serializer.validated_data
-        details = data["credential"]
-        key = str(details["program_uuid"]) if details["type"] == Credential.PROGRAM else details["course_run_key"]
-        credential = store(
-            {"username": data["username"], "type": details["type"], "key": key},
-            status=data["status"],
-            mode=details.get("mode", ""),
-            date_override=request.data.get("date_override"),
-        )
-        if credential is None:
-            return server_error(request)
-        return Response(CredentialSerializer(credential, context={"request": request}).data, status=201)
+        return credentials.order_by("uuid")
 
 
-def store(
-    identity: dict[str, str], *, status: str, mode: str = "", date_override: dict[str, str] | None = None
-) -> Credential | None:
+def store(*, username: str, type: str, key: str, status: str, **fields: Any) -> Credential:
     """
     Store a certificate, or the new status of one that is there, and announce it if it is of a program.
 
     Args:
-        identity: its ``username``, ``type`` and ``key``.
         status: one of ``STATUSES``.
-        mode: of a course certificate.
-        date_override: as it came.
+        **fields: ``mode`` and ``date_override`` of a course certificate.
 
-    Returns:
-        What is stored; None if it would be new and the learner is unknown.
+    Raises:
+        User.DoesNotExist: it would be new, and the learner is unknown.
     """
+    identity = {"username": username, "type": type, "key": key}
     with transaction.atomic():
         now = CLOCK.now()  # not before it is this transaction's turn: the later one has the later time
         credential = Credential.objects.filter(**identity).first()
         if credential is None:
-            if not User.objects.filter(username=identity["username"]).exists():
-                return None
+            User.objects.get(username=username)
             credential = Credential(**identity, created=now)
-        credential.mode = mode
-        credential.status = status
-        credential.date_override = date_override
-        credential.modified = now
-        credential.history.append(credential.status)
+        vars(credential).update(fields, status=status, modified=now)
+        credential.history.append(status)
         credential.save()
         if credential.type == Credential.COURSE_RUN:
             CourseCertificate.objects.get_or_create(course_id=credential.key, certificate_type=credential.mode)
@@ -257,21 +220,12 @@ def _hidden(credentials: QuerySet[Credential]) -> Iterator[int]:
     for username, key, mode in course_certificates.values_list("username", "key", "mode"):
         held[username].add((key, mode))
     for pk, username, key in programs.values_list("pk", "username", "key"):
-        courses = settings.PROGRAMS.get(UUID(key), {}).get("courses", [])
-        keys = {run["key"] for course in courses for run in course["course_runs"]}
-        runs = {run for run in held[username] if run[0] in keys}
+        runs = {run for run in held[username] if run[0] in settings.RUNS.get(key, ())}
         if not runs or runs & to_come:
             yield pk
 
 
-class CourseCertificatesView(APIView):
+class CourseCertificatesView(CreateAPIView):
     authentication_classes = [StoredUser]
-    permission_classes = [IsAuthenticated, NotRestricted, IsAdminUser]
-
-    def post(self, request: Request) -> Response:
-        serializer = CourseCertificateSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data = dict(serializer.validated_data)
-        identity = {name: data.pop(name) for name in ("course_id", "certificate_type")}
-        configuration, _ = CourseCertificate.objects.update_or_create(**identity, defaults=data)
-        return Response(CourseCertificateSerializer(configuration).data, status=201)
+    permission_classes = [IsAdminUser]
+    serializer_class = CourseCertificateSerializer

@@ -35,7 +35,7 @@ def _take(
 ) -> None:
     if not from_event_bus:
         return
-    learner, program_uuid = program_certificate.user, UUID(program_certificate.program.uuid)
+    learner, program_uuid = program_certificate.user, str(UUID(program_certificate.program.uuid))
     last, is_first = LastEvent.objects.get_or_create(
         lms_user_id=learner.id, program_uuid=program_uuid, defaults={"time": metadata.time}
     )
@@ -50,7 +50,4 @@ def _take(
         Credential.objects.filter(username=user.username).update(username=learner.pii.username)
     user.username, user.email = learner.pii.username, learner.pii.email
     user.save()
-    store(
-        {"username": user.username, "type": Credential.PROGRAM, "key": str(program_uuid)},
-        status=program_certificate.status,
-    )
+    store(username=user.username, type=Credential.PROGRAM, key=program_uuid, status=program_certificate.status)

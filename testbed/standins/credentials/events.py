@@ -1,7 +1,5 @@
 """The two events that the local stand-in of Credentials publishes, if its settings enable them."""
 
-from uuid import UUID
-
 from django.utils.text import slugify
 from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED, PROGRAM_CERTIFICATE_REVOKED
@@ -15,7 +13,7 @@ SIGNALS = {"awarded": PROGRAM_CERTIFICATE_AWARDED, "revoked": PROGRAM_CERTIFICAT
 def announce(credential: Credential) -> None:
     """Send the event about a program certificate as it stands, with the time by this service's own clock."""
     user = User.objects.get(username=credential.username)
-    program = settings.PROGRAMS[UUID(credential.key)]
+    program = settings.PROGRAMS[credential.key]
     SIGNALS[credential.status].send_event(
         time=credential.modified,
         program_certificate=ProgramCertificateData(

@@ -20,7 +20,6 @@ class CourseCertificate(models.Model):
     course_id = models.CharField(max_length=255)
     certificate_type = models.CharField(max_length=255)
     certificate_available_date = models.DateTimeField(null=True)
-    is_active = models.BooleanField(default=True)
 
     class Meta:
         unique_together = ("course_id", "certificate_type")

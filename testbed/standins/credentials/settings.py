@@ -54,6 +54,8 @@ AUTH_USER_MODEL = "credentials.User"
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.PageNumberPagination",
+    "PAGE_SIZE": 20,
 }
 
 # The user that the LMS speaks as, whom an operator has made a superuser here.
@@ -64,11 +66,12 @@ SITE_DOMAIN = "credentials.example.com"
 # Whatever the file lists has an active certificate configuration here, and its course runs are in the catalog.
 with open(os.environ["CREDENTIALS_STANDIN_PROGRAMS"], encoding="utf-8") as _file:
     _data = json.load(_file)
-PROGRAMS = {UUID(program["uuid"]): program for program in _data["programs"]}
-COURSE_RUNS = {
-    *_data["course_runs"],
-    *(run["key"] for program in PROGRAMS.values() for course in program["courses"] for run in course["course_runs"]),
+PROGRAMS = {str(UUID(program["uuid"])): program for program in _data["programs"]}
+RUNS = {
+    uuid: {run["key"] for course in program["courses"] for run in course["course_runs"]}
+    for uuid, program in PROGRAMS.items()
 }
+COURSE_RUNS = set(_data["course_runs"]).union(*RUNS.values())
 
 # As in the real one: both events are off, and topics have a prefix.
 EVENT_BUS_PRODUCER = "edx_event_bus_redis.create_producer"
