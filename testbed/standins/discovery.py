@@ -7,6 +7,7 @@ test tooling, never to be exposed to a network.
 
 import argparse
 import json
+import socketserver
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -45,4 +46,4 @@ if __name__ == "__main__":
     parser.add_argument("--programs", required=True, type=Path, metavar="FILE", help="programs JSON")
     programs = json.loads(parser.parse_args().programs.read_text(encoding="utf-8"))["programs"]
     PROGRAMS.update({program["uuid"]: program for program in programs})
-    serving.serve_json(Handler)
+    serving.serve(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))

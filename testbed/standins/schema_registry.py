@@ -5,6 +5,7 @@ It keeps what it has in memory, and takes every schema for compatible with every
 """
 
 import json
+import socketserver
 import threading
 
 from testbed.standins import serving
@@ -32,4 +33,4 @@ class Handler(serving.JSONHandler):
 
 
 if __name__ == "__main__":
-    serving.serve_json(Handler)
+    serving.serve(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))

@@ -13,18 +13,15 @@ import socketserver
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
-from wsgiref.types import WSGIApplication
 
 import jwt
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
-from django.urls import get_resolver
 
 LOGGER = logging.getLogger(__name__)
-Claims = dict[str, Any]
 CHALLENGE = 'JWT realm="api"'
 
 
-def read_token(header: str, service: str) -> Claims | None:
+def read_token(header: str, service: str) -> dict[str, Any] | None:
     """
     Return the claims of ``Authorization: JWT <token>``, or None if the header is another one.
 
@@ -93,29 +90,14 @@ class JSONHandler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-def end_on_signals() -> None:
+def serve(server: socketserver.TCPServer) -> None:
     """
-    End with exit code 0 on SIGTERM and SIGINT.
+    Serve until SIGTERM or SIGINT.
 
-    At once, whatever requests are being answered or held: SQLite keeps what was committed, and a caller who waits for
-    an answer sees its connection break, as when the real service is stopped.
+    It ends at once, whatever requests are being answered or held: SQLite keeps what was committed, and a caller who
+    waits for an answer sees its connection break, as when the real service is stopped.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
-
-
-def serve(application: WSGIApplication, port: int) -> None:
-    server = Server(("127.0.0.1", port), Handler)
-    server.set_app(application)
-    get_resolver().url_patterns  # noqa: B018 (reading it imports the views now, and not while the first requests wait)
-    _serve(server)
-
-
-def serve_json(handler: type[JSONHandler]) -> None:
-    end_on_signals()
-    _serve(socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler))
-
-
-def _serve(server: socketserver.TCPServer) -> None:
     print(json.dumps({"url": f"http://127.0.0.1:{server.socket.getsockname()[1]}"}), flush=True)
     server.serve_forever()

@@ -9,18 +9,17 @@ The database is created if it is not there, and kept: a stand-in that is started
 """
 
 import argparse
+import logging
 import os
 
-import django
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
-from django.db import connection
+from django.urls import get_resolver
 
 from testbed.standins import serving
 
 
 def main() -> None:
-    serving.end_on_signals()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", required=True, metavar="FILE", help="programs JSON")
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
@@ -32,21 +31,24 @@ def main() -> None:
         CREDENTIALS_STANDIN_DATABASE=options.database,
         CREDENTIALS_STANDIN_PROGRAMS=options.programs,
     )
-    django.setup()
-    from testbed.standins.credentials import settings  # it needs the environment, and the models the settings
-    from testbed.standins.credentials.models import User
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("testbed").setLevel("INFO")
+    logging.getLogger("django.request").setLevel("ERROR")  # every answer has its line already; these are the tracebacks
+    application = get_wsgi_application()
+    from testbed.standins.credentials.models import User  # it needs the settings, and these the environment
 
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer; the file remembers it
     call_command("migrate", run_syncdb=True, verbosity=0)
-    superuser = {"is_staff": True, "is_superuser": True}
-    User.objects.get_or_create(username=settings.SERVICE_USERNAME, defaults=superuser)
+    # The user that the LMS speaks as, whom an operator has made a superuser here.
+    User.objects.get_or_create(username="credentials_service_user", defaults={"is_staff": True, "is_superuser": True})
     if options.consume:
         from testbed.standins.credentials.consumer import consume
 
         consume(options.consume)
         return
-    serving.serve(get_wsgi_application(), options.port)
+    get_resolver().url_patterns  # noqa: B018 (reading it imports the views now, and not while the first requests wait)
+    server = serving.Server(("127.0.0.1", options.port), serving.Handler)
+    server.set_app(application)
+    serving.serve(server)
 
 
 if __name__ == "__main__":

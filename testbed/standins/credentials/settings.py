@@ -23,17 +23,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",  # APPEND_SLASH: 301, also for a POST
 ]
 TIME_ZONE = "UTC"
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {
-        "testbed": {"level": "INFO"},
-        "django.request": {"level": "ERROR"},  # every answer has its line already; this leaves the tracebacks
-    },
-}
+LOGGING_CONFIG = None  # __main__ configures it
 OPENEDX_TELEMETRY: list[str] = []
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # tests store many thousand certificates at once
 
@@ -44,7 +34,12 @@ DATABASES = {
         "CONN_MAX_AGE": None,  # one connection a thread; the server closes it with the thread's HTTP connection
         # A transaction that begins by reading and then has to write fails with "database is locked" when another one
         # wrote in between, however long the timeout. One that begins by taking the write lock waits for its turn.
-        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 30, "init_command": "PRAGMA synchronous=NORMAL"},
+        # With a write-ahead log, readers do not wait for a writer.
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 30,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        },
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -58,8 +53,6 @@ REST_FRAMEWORK = {
     "PAGE_SIZE": 20,
 }
 
-# The user that the LMS speaks as, whom an operator has made a superuser here.
-SERVICE_USERNAME = "credentials_service_user"
 # The domain of the Site, which certificates are shown under in events.
 SITE_DOMAIN = "credentials.example.com"
 
