@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -180,26 +181,26 @@ class CredentialsView(ListCreateAPIView):
         return credentials.order_by("uuid")
 
 
-def store(*, username: str, type: str, key: str, status: str, **fields: Any) -> Credential:
+def store(*, username: str, type: str, key: str, modified: datetime | None = None, **fields: Any) -> Credential:
     """
     Store a certificate, or the new status of one that is there, and announce it if it is of a program.
 
     Args:
-        status: one of ``STATUSES``.
-        **fields: ``mode`` and ``date_override`` of a course certificate.
+        modified: now, by this service's clock, if it is not given.
+        **fields: its ``status``; of a course certificate also ``mode`` and ``date_override``.
 
     Raises:
         User.DoesNotExist: it would be new, and the learner is unknown.
     """
     identity = {"username": username, "type": type, "key": key}
     with transaction.atomic():
-        now = CLOCK.now()  # not before it is this transaction's turn: the later one has the later time
+        modified = modified or CLOCK.now()  # not before it is this transaction's turn: the later has the later time
         credential = Credential.objects.filter(**identity).first()
         if credential is None:
             User.objects.get(username=username)
-            credential = Credential(**identity, created=now)
-        vars(credential).update(fields, status=status, modified=now)
-        credential.history.append(status)
+            credential = Credential(**identity, created=modified)
+        vars(credential).update(fields, modified=modified)
+        credential.history.append(credential.status)
         credential.save()
         if credential.type == Credential.COURSE_RUN:
             CourseCertificate.objects.get_or_create(course_id=credential.key, certificate_type=credential.mode)

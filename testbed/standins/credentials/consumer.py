@@ -1,9 +1,9 @@
 """
 The local stand-in of Credentials, the day after: it takes certificates from the LMS's events, and is called by nobody.
 
-It keeps the rule of every consumer: for each learner (user id) and program, the event with the latest time counts. It
-stores what the event says through the function that a POST goes through, which announces each certificate if the
-settings enable that: here they must not.
+It keeps the rule of every consumer: for each learner (user id) and program, the event with the latest time counts. A
+certificate has its event's time as ``modified``. It stores what the event says through the function that a POST goes
+through, which announces each certificate if the settings enable that: here they must not.
 """
 
 import json
@@ -18,7 +18,7 @@ from openedx_events.learning.data import ProgramCertificateData
 from testbed.standins.credentials import settings
 from testbed.standins.credentials.api import store
 from testbed.standins.credentials.events import SIGNALS
-from testbed.standins.credentials.models import Credential, LastEvent, User
+from testbed.standins.credentials.models import Credential, User
 
 
 def consume(group: str) -> None:
@@ -35,19 +35,15 @@ def _take(
 ) -> None:
     if not from_event_bus:
         return
-    learner, program_uuid = program_certificate.user, str(UUID(program_certificate.program.uuid))
-    last, is_first = LastEvent.objects.get_or_create(
-        lms_user_id=learner.id, program_uuid=program_uuid, defaults={"time": metadata.time}
-    )
-    if not is_first:
-        if metadata.time < last.time:
-            return
-        last.time = metadata.time
-        last.save()
+    learner, key = program_certificate.user, str(UUID(program_certificate.program.uuid))
     # The user id is who it is. A POST has the username alone, so a learner who was renamed is somebody else to it.
     user = User.objects.filter(lms_user_id=learner.id).first() or User(lms_user_id=learner.id)
+    certificates = Credential.objects.filter(username=user.username)
+    if certificates.filter(key=key, modified__gt=metadata.time).exists():
+        return
     if user.username != learner.pii.username:
-        Credential.objects.filter(username=user.username).update(username=learner.pii.username)
+        certificates.update(username=learner.pii.username)
     user.username, user.email = learner.pii.username, learner.pii.email
     user.save()
-    store(username=user.username, type=Credential.PROGRAM, key=program_uuid, status=program_certificate.status)
+    identity = {"username": user.username, "type": Credential.PROGRAM, "key": key}
+    store(**identity, status=program_certificate.status, modified=metadata.time)

@@ -54,15 +54,3 @@ class Credential(models.Model):
     @property
     def path(self) -> str:
         return f"/credentials/{self.uuid.hex}/"
-
-
-class LastEvent(models.Model):
-    """The time of the event that a learner's program certificate was last taken from, where events are consumed."""
-
-    objects: ClassVar[models.Manager["LastEvent"]]
-    lms_user_id = models.IntegerField()
-    program_uuid = models.UUIDField()
-    time = models.DateTimeField()
-
-    class Meta:
-        unique_together = ("lms_user_id", "program_uuid")
