@@ -145,9 +145,10 @@ class FaultGate:
                 fault.applied += 1
         response = self._answer(fault, request) if fault else self.get_response(request)
         unanswered = fault and fault.kind in ("close", "lose_response")
-        REQUESTS.append({**asked, "status": None if unanswered else response.status_code})
+        status = None if unanswered else response.status_code
+        REQUESTS.append({**asked, "status": status})
+        LOGGER.info("%s %s %s", request.method, request.path, status or "closed without an answer")
         if unanswered:
-            LOGGER.info("%s %s closed without an answer", request.method, request.path)
             # To write the answer fails then, as where a caller has gone, and the server closes the connection.
             request.environ["testbed.connection"].shutdown(socket.SHUT_RDWR)
         response.headers["Content-Length"] = str(len(response.content))  # without it, the connection is not kept
