@@ -7,43 +7,40 @@ test tooling, never to be exposed to a network.
 
 import argparse
 import json
-import socketserver
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import jwt
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
 
 from testbed.standins import serving
 
 PROGRAMS: dict[str, dict[str, Any]] = {}
 
 
-class Handler(serving.JSONHandler):
-    def do_GET(self) -> None:
-        """``programs/?uuids_only=1``, filtered by ``status``, which may be repeated, and ``programs/<uuid>/``."""
-        url = urlsplit(self.path)
-        query, name = parse_qs(url.query), url.path.removeprefix("/api/v1/programs/").rstrip("/")
-        try:
-            claims = serving.read_token(self.headers.get("Authorization", ""), "DISCOVERY")
-        except jwt.InvalidTokenError:
-            claims = None
-        if not claims:
-            self.answer(401, {"detail": "Invalid token."}, {"WWW-Authenticate": serving.CHALLENGE})
-        elif name in PROGRAMS:
-            self.answer(200, PROGRAMS[name])
-        elif name:
-            self.answer(404, {"detail": "Not found."})
-        elif query.get("uuids_only") != ["1"]:
-            self.answer(400, {"uuids_only": "It has to be 1."})
-        else:
-            statuses = query.get("status")
-            self.answer(200, [uuid for uuid, item in PROGRAMS.items() if not statuses or item["status"] in statuses])
+def programs(request: HttpRequest, name: str = "") -> JsonResponse:
+    """``programs/?uuids_only=1``, filtered by ``status``, which may be repeated, and ``programs/<uuid>/``."""
+    try:
+        claims = serving.read_token(request.headers.get("Authorization", ""), "DISCOVERY")
+    except jwt.InvalidTokenError:
+        claims = None
+    if not claims:
+        return JsonResponse({"detail": "Invalid token."}, status=401, headers={"WWW-Authenticate": serving.CHALLENGE})
+    if name:
+        return JsonResponse(PROGRAMS.get(name, {"detail": "Not found."}), status=200 if name in PROGRAMS else 404)
+    if request.GET.get("uuids_only") != "1":
+        return JsonResponse({"uuids_only": "It has to be 1."}, status=400)
+    statuses = request.GET.getlist("status")
+    uuids = [uuid for uuid, program in PROGRAMS.items() if not statuses or program["status"] in statuses]
+    return JsonResponse(uuids, safe=False)
 
+
+urlpatterns = [path("api/v1/programs/", programs), path("api/v1/programs/<name>/", programs)]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", required=True, type=Path, metavar="FILE", help="programs JSON")
-    programs = json.loads(parser.parse_args().programs.read_text(encoding="utf-8"))["programs"]
-    PROGRAMS.update({program["uuid"]: program for program in programs})
-    serving.serve(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))
+    data = json.loads(parser.parse_args().programs.read_text(encoding="utf-8"))
+    PROGRAMS.update({program["uuid"]: program for program in data["programs"]})
+    serving.serve_module()

@@ -5,8 +5,10 @@ It keeps what it has in memory, and takes every schema for compatible with every
 """
 
 import json
-import socketserver
 import threading
+
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
 
 from testbed.standins import serving
 
@@ -14,23 +16,21 @@ LOCK = threading.Lock()
 SCHEMAS: list[str] = []  # a schema's id is its place
 
 
-class Handler(serving.JSONHandler):
-    def do_POST(self) -> None:
-        """``/subjects/<subject>/versions``: register a schema."""
-        schema = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["schema"]
-        with LOCK:
-            if schema not in SCHEMAS:
-                SCHEMAS.append(schema)
-        self.answer(200, {"id": SCHEMAS.index(schema) + 1})
+def register(request: HttpRequest, subject: str) -> JsonResponse:
+    schema = json.loads(request.body)["schema"]
+    with LOCK:
+        if schema not in SCHEMAS:
+            SCHEMAS.append(schema)
+    return JsonResponse({"id": SCHEMAS.index(schema) + 1})
 
-    def do_GET(self) -> None:
-        """``/schemas/ids/<id>``: look a schema up."""
-        number = self.path.partition("?")[0].removeprefix("/schemas/ids/")
-        if number in map(str, range(1, len(SCHEMAS) + 1)):
-            self.answer(200, {"schema": SCHEMAS[int(number) - 1]})
-        else:
-            self.answer(404, {"error_code": 40403, "message": "Schema not found"})
 
+def look_up(request: HttpRequest, number: int) -> JsonResponse:
+    if 1 <= number <= len(SCHEMAS):
+        return JsonResponse({"schema": SCHEMAS[number - 1]})
+    return JsonResponse({"error_code": 40403, "message": "Schema not found"}, status=404)
+
+
+urlpatterns = [path("subjects/<subject>/versions", register), path("schemas/ids/<int:number>", look_up)]
 
 if __name__ == "__main__":
-    serving.serve(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))
+    serving.serve_module()

@@ -12,9 +12,8 @@ import argparse
 import logging
 import os
 
+import django
 from django.core.management import call_command
-from django.core.wsgi import get_wsgi_application
-from django.urls import get_resolver
 
 from testbed.standins import serving
 
@@ -34,7 +33,7 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("testbed").setLevel("INFO")
     logging.getLogger("django.request").setLevel("ERROR")  # every answer has its line already; these are the tracebacks
-    application = get_wsgi_application()
+    django.setup()
     from testbed.standins.credentials.models import User  # it needs the settings, and these the environment
 
     call_command("migrate", run_syncdb=True, verbosity=0)
@@ -44,11 +43,8 @@ def main() -> None:
         from testbed.standins.credentials.consumer import consume
 
         consume(options.consume)
-        return
-    get_resolver().url_patterns  # noqa: B018 (reading it imports the views now, and not while the first requests wait)
-    server = serving.Server(("127.0.0.1", options.port), serving.Handler)
-    server.set_app(application)
-    serving.serve(server)
+    else:
+        serving.serve(options.port)
 
 
 if __name__ == "__main__":
