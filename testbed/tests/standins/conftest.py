@@ -1,21 +1,19 @@
-"""What the stand-ins' tests share: server processes, one of Credentials for all; each test has users of its own."""
+"""What the stand-ins' tests share: a site of which only stand-ins run; each test has users of its own."""
 
-import json
 import signal
 import time
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
+from urllib.parse import urljoin
 
 import jwt
 import pytest
 import requests
 
-from testbed.servers.processes import Process, Processes
-from testbed.standins.credentials.control.client import CredentialsControl
+from testbed.servers.processes import Processes
+from testbed.site.site import Site
 
-SECRET = "a secret that is long enough for HS256"
-ISSUER, AUDIENCE = "http://lms.example.com/oauth2", "openedx"
 PROGRAM = "1b0b5d1c-94b3-4d5e-8a4e-000000000001"
 OTHER_PROGRAM = "1b0b5d1c-94b3-4d5e-8a4e-000000000002"
 RUN, OTHER_RUN, SECOND_RUN, RUN_OUTSIDE = (f"course-v1:edX+Demo+{year}" for year in range(2026, 2030))
@@ -31,11 +29,11 @@ PROGRAMS = [
 ]
 
 
-def token(username: str | None, secret: str = SECRET, **claims: Any) -> str:
-    """Make a token as the LMS does; a claim that is None is left out."""
+def token(site: Site, username: str, secret: str = "", **claims: Any) -> str:
+    """Make a token as the site's LMS does; a claim that is None is left out."""
     payload = {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
+        "iss": site.jwt["JWT_ISSUER"],
+        "aud": site.jwt["JWT_AUDIENCE"],
         "iat": int(time.time()),
         "exp": int(time.time()) + 3600,
         "preferred_username": username,
@@ -44,36 +42,20 @@ def token(username: str | None, secret: str = SECRET, **claims: Any) -> str:
         **claims,
     }
     payload = {name: value for name, value in payload.items() if value is not None}
-    return jwt.encode(payload, secret, algorithm="HS256")
-
-
-def start(processes: Processes, service: str, programs: Any, *options: Any, **env: str) -> tuple[Process, str]:
-    """Start a stand-in with such programs; return its process and its URL."""
-    path = processes.directory / f"{service}.json"
-    path.write_text(json.dumps({"programs": programs, "course_runs": [RUN_OUTSIDE]}), encoding="utf-8")
-    tokens = {"SECRET_KEY": SECRET, "ISSUER": ISSUER, "AUDIENCE": AUDIENCE}
-    env |= {f"{service.upper()}_JWT_{name}": value for name, value in tokens.items()}
-    return processes.server(service, "-m", f"testbed.standins.{service}", "--programs", path, *options, env=env)
-
-
-def start_credentials(processes: Processes, **env: str) -> tuple[Process, str]:
-    """Start a stand-in of Credentials with a database of its own."""
-    return start(processes, "credentials", PROGRAMS, "--database", processes.directory / "database", **env)
+    return jwt.encode(payload, secret or site.jwt["JWT_SECRET_KEY"], algorithm="HS256")
 
 
 class Caller(requests.Session):
     """Somebody who calls the API of Credentials on one kept connection, and what can be seen behind it."""
 
-    def __init__(self, url: str, username: str | None, **claims: Any) -> None:
+    def __init__(self, site: Site, username: str, **claims: Any) -> None:
         super().__init__()
-        self.url, self.control = url, CredentialsControl(url)
-        self.headers["Authorization"] = f"JWT {token(username, **claims)}"
+        self.api, self.control = f"{site.credentials_url}/api/v2/", site.credentials
+        self.headers["Authorization"] = f"JWT {token(site, username, **claims)}"
 
     def request(self, method: str, path: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
         """Send a request to a path of the API or to an absolute URL."""
-        return super().request(
-            method, path if "://" in path else f"{self.url}/api/v2/{path}", **{"timeout": 30} | kwargs
-        )
+        return super().request(method, urljoin(self.api, path), timeout=30, **kwargs)
 
     def award(self, username: str, program_uuid: str = PROGRAM, **fields: Any) -> requests.Response:
         """Post a program certificate."""
@@ -108,33 +90,28 @@ def of_run(key: str) -> Any:
 
 
 @pytest.fixture(scope="package")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    """Start servers that all tests share; their logs are in its directory."""
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The site that most tests share; its Credentials runs."""
     with Processes(tmp_path_factory.mktemp("standins")) as processes:
-        yield processes
-
-
-@pytest.fixture(scope="package")
-def url(servers: Processes) -> Iterator[str]:
-    """The stand-in of Credentials that most tests share."""
-    process, url = start_credentials(servers)
-    yield url
-    process.popen.send_signal(signal.SIGINT)
-    assert process.popen.wait(60) == 0
+        site = Site(processes, processes.directory)
+        process = site.start_credentials(PROGRAMS, [RUN_OUTSIDE])
+        yield site
+        process.popen.send_signal(signal.SIGINT)
+        assert process.popen.wait(60) == 0
 
 
 @pytest.fixture
-def service(url: str) -> Iterator[Caller]:
+def service(site: Site) -> Iterator[Caller]:
     """The LMS's service user; neither faults nor a wrong clock are left afterwards."""
-    service = Caller(url, "credentials_service_user", administrator=True)
+    service = Caller(site, "credentials_service_user", administrator=True)
     yield service
     service.control.clear()
     service.control.set_clock(0)
 
 
 @pytest.fixture
-def name(url: str) -> str:
+def name(site: Site) -> str:
     """The username of a learner whom the stand-in knows, from a GET of their own."""
     username = f"learner{next(NUMBERS)}"
-    Caller(url, username, user_id=42, email="somebody@example.com").list(username=username).raise_for_status()
+    Caller(site, username, user_id=42, email="somebody@example.com").list(username=username).raise_for_status()
     return username

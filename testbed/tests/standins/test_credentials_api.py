@@ -8,9 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import requests
 
-from testbed.servers.processes import Processes
+from testbed.site.site import Site
 from testbed.tests.standins.conftest import (
     NUMBERS,
     OTHER_PROGRAM,
@@ -54,31 +53,31 @@ NO_RUN = f"CourseCertificate failed to create because the CourseRun {UNHEARD} do
         ("JWT", {"is_restricted": True}, 403, None),
     ],
 )
-def test_refused_token(url: str, scheme: str, claims: dict[str, Any], status: int, detail: str | None) -> None:
-    headers = {"Authorization": f"{scheme} {token('somebody', **claims)}"} if scheme else {}
-    response = requests.get(f"{url}/api/v2/credentials/?username=somebody", headers=headers, timeout=30)
+def test_refused_token(site: Site, scheme: str, claims: dict[str, Any], status: int, detail: str | None) -> None:
+    headers = {"Authorization": f"{scheme} {token(site, 'somebody', **claims)}" if scheme else None}
+    response = Caller(site, "somebody").get("credentials/?username=somebody", headers=headers)
     assert (response.status_code, detail or response.json()["detail"]) == (status, response.json()["detail"])
     assert response.headers.get("WWW-Authenticate") == ('JWT realm="api"' if status == 401 else None)
 
 
-def test_user_follows_the_token(url: str, servers: Processes) -> None:
+def test_user_follows_the_token(site: Site) -> None:
     """Except that no token makes a superuser, or makes one an ordinary user."""
     username = f"changing{next(NUMBERS)}"
     for email, user_id, staff in (("one@example.com", 7, True), ("two@example.com", 8, False)):
-        caller = Caller(url, username, email=email, user_id=user_id, administrator=staff, superuser=True)
+        caller = Caller(site, username, email=email, user_id=user_id, administrator=staff, superuser=True)
         assert caller.list().status_code == 403
-        with sqlite3.connect(servers.directory / "database") as database:
+        with sqlite3.connect(site.directory / "credentials.sqlite3") as database:
             query = "SELECT email, lms_user_id, is_staff, is_superuser FROM credentials_user WHERE username = ?"
             assert database.execute(query, [username]).fetchone() == (email, user_id, staff, False)
-    assert Caller(url, "credentials_service_user", superuser=False).list().status_code == 200
+    assert Caller(site, "credentials_service_user", superuser=False).list().status_code == 200
 
 
 @pytest.mark.parametrize(
     ("caller", "may_list", "may_post"),
     [("learner", "own", False), ("staff", "own", True), ("credentials_service_user", "all", True)],
 )
-def test_permissions(service: Caller, name: str, caller: str, may_list: str, may_post: bool) -> None:
-    session = Caller(service.url, caller, administrator=may_post)
+def test_permissions(site: Site, service: Caller, name: str, caller: str, may_list: str, may_post: bool) -> None:
+    session = Caller(site, caller, administrator=may_post)
     statuses = [session.list(**query).status_code for query in ({"username": caller}, {"username": name}, {})]
     assert statuses == ([200] * 3 if may_list == "all" else [200, 403, 403])
     assert session.award(name).status_code == (201 if may_post else 403)
@@ -86,9 +85,9 @@ def test_permissions(service: Caller, name: str, caller: str, may_list: str, may
     assert session.post("course_certificates/", json={}).status_code == (400 if may_post else 403)
 
 
-def test_learners_are_throttled_and_staff_are_not(service: Caller) -> None:
+def test_learners_are_throttled_and_staff_are_not(site: Site, service: Caller) -> None:
     username = f"throttled{next(NUMBERS)}"
-    learner = Caller(service.url, username)
+    learner = Caller(site, username)
     assert {learner.list(username=username).status_code for _ in range(15)} == {200}
     response = learner.list(username=username)
     seconds = int(response.headers["Retry-After"])
@@ -100,7 +99,7 @@ def test_learners_are_throttled_and_staff_are_not(service: Caller) -> None:
 # POST credentials/
 
 
-def test_award(service: Caller, name: str) -> None:
+def test_award(site: Site, service: Caller, name: str) -> None:
     response = service.award(name, lms_user_id=42)
     answer = response.json()
     [credential] = service.stored(name)
@@ -115,7 +114,7 @@ def test_award(service: Caller, name: str) -> None:
             "uuid": uuid,
             "attributes": [],
             "date_override": None,
-            "certificate_url": f"{service.url}/credentials/{uuid.replace('-', '')}/",
+            "certificate_url": f"{site.credentials_url}/credentials/{uuid.replace('-', '')}/",
         },
     )
     assert (credential["posts"], credential["history"], credential["course_run_key"]) == (1, ["awarded"], None)
@@ -176,19 +175,19 @@ def test_unusable_post(service: Caller, name: str, change: dict[str, Any], field
     assert service.stored(name) == []
 
 
-def test_username_never_seen(service: Caller) -> None:
+def test_username_never_seen(site: Site, service: Caller) -> None:
     username = f"stranger{next(NUMBERS)}"
     response = service.award(username)
     assert (response.status_code, response.headers["Content-Type"].split(";")[0]) == (500, "text/html")
     assert service.stored(username) == []
     # A GET signed as that learner makes them known.
-    assert Caller(service.url, username).list(username=username).status_code == 200
+    assert Caller(site, username).list(username=username).status_code == 200
     assert service.award(username).status_code == 201
 
 
-def test_concurrent_posts(service: Caller, name: str) -> None:
+def test_concurrent_posts(site: Site, service: Caller, name: str) -> None:
     def post(uuid: str) -> int:
-        return Caller(service.url, "credentials_service_user", administrator=True).award(name, uuid).status_code
+        return Caller(site, "credentials_service_user", administrator=True).award(name, uuid).status_code
 
     with ThreadPoolExecutor(16) as pool:
         assert set(pool.map(post, [PROGRAM, OTHER_PROGRAM] * 16)) == {201}
@@ -275,7 +274,7 @@ def test_pages(service: Caller) -> None:
     assert response.elapsed.total_seconds() > 0.02  # a page costs more than a learner's list, as in the real one
     pages = [response.json()]
     while pages[-1]["next"]:
-        assert pages[-1]["next"].startswith(f"{service.url}/api/v2/credentials/?")
+        assert pages[-1]["next"].startswith(f"{service.api}credentials/?")
         pages.append(service.get(pages[-1]["next"]).json())
     assert [(page["count"], len(page["results"])) for page in pages] == [(45, 20), (45, 20), (45, 5)]
     seen = [result for page in pages for result in page["results"]]

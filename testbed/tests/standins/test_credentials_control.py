@@ -119,7 +119,7 @@ def test_status(service: Caller, name: str, kind: str, options: dict[str, Any], 
     ("status", "answers"), [(301, [("POST", 301), ("GET", 200)]), (308, [("POST", 308), ("POST", 201)])]
 )
 def test_redirect(service: Caller, name: str, status: int, answers: list[tuple[str, int]]) -> None:
-    for count, location in enumerate(("/api/v2/credentials/", f"{service.url}/api/v2/credentials/"), start=1):
+    for count, location in enumerate(("/api/v2/credentials/", f"{service.api}credentials/"), start=1):
         service.control.fault("status", status=status, times=1, method="POST", headers={"Location": location})
         before = len(service.control.requests())
         assert service.award(name).status_code == answers[-1][1]

@@ -15,22 +15,23 @@ from openedx_events.tooling import OpenEdxPublicSignal
 from testbed.run.inputs import AWARDED, REVOKED
 from testbed.servers.processes import Processes, wait_for
 from testbed.servers.valkey import Valkey, connect
-from testbed.site.site import TOPIC
-from testbed.standins.credentials.control.client import CredentialsControl
-from testbed.tests.standins.conftest import PROGRAM, Caller, start_credentials
+from testbed.site.site import TOPIC, Site
+from testbed.tests.standins.conftest import PROGRAM, PROGRAMS, Caller
 
 pytestmark = pytest.mark.e2e
 
 
-def test_events_and_the_end(processes: Processes, tmp_path: Path) -> None:
+def test_events_and_the_end(monkeypatch: pytest.MonkeyPatch, processes: Processes, tmp_path: Path) -> None:
     bus = Valkey(processes, "bus", tmp_path / "bus")
     enabled = {TOPIC: {"event_key_field": "program_certificate.program.uuid", "enabled": True}}
     config = {"EVENT_BUS_PRODUCER_CONFIG": {AWARDED: enabled, REVOKED: enabled}}
     path = tmp_path / "credentials.yml"
     path.write_text(yaml.safe_dump(config | {"EVENT_BUS_REDIS_CONNECTION_URL": bus.url}), encoding="utf-8")
-    process, url = start_credentials(processes, CREDENTIALS_CFG=str(path))
-    service, control = Caller(url, "credentials_service_user", administrator=True), CredentialsControl(url)
-    Caller(url, "learner", user_id=42, email="somebody@example.com").list(username="learner")
+    monkeypatch.setenv("CREDENTIALS_CFG", str(path))
+    site = Site(processes, tmp_path)
+    process = site.start_credentials(PROGRAMS)
+    service, control = Caller(site, "credentials_service_user", administrator=True), site.credentials
+    Caller(site, "learner", user_id=42, email="somebody@example.com").list(username="learner")
     control.set_clock(3600)
     for status in ("awarded", "awarded", "revoked"):
         answer = service.award("learner", status=status).json()
@@ -50,7 +51,10 @@ def test_events_and_the_end(processes: Processes, tmp_path: Path) -> None:
     assert (program.uuid, program.title, program.program_type) == (PROGRAM, "A program", "professional-certificate")
     assert (data.uuid, data.status) == (stored["uuid"], "revoked")
     # Under the domain of its Site, whatever the host that was asked.
-    assert data.url == f"https://credentials.example.com/{answer['certificate_url'].removeprefix(url + '/')}"
+    assert (
+        data.url
+        == f"https://credentials.example.com/{answer['certificate_url'].removeprefix(site.credentials_url + '/')}"
+    )
 
     # A bus that is down hurts no certificate.
     bus.stop()
@@ -61,23 +65,23 @@ def test_events_and_the_end(processes: Processes, tmp_path: Path) -> None:
     control.fault("delay", method="GET", seconds=3600)
     with ThreadPoolExecutor() as pool:
         held = pool.submit(service.award, "learner")
-        delayed = pool.submit(Caller(url, "learner").list)
+        delayed = pool.submit(Caller(site, "learner").list)
         wait_for(lambda: control.held() == 1 and control.applied() == 2, "both requests")
         process.popen.send_signal(signal.SIGTERM)
         assert process.popen.wait(60) == 0
         assert isinstance(held.exception(), requests.ConnectionError)
         assert isinstance(delayed.exception(), requests.ConnectionError)
-    with sqlite3.connect(tmp_path / "database") as database:
+    with sqlite3.connect(tmp_path / "credentials.sqlite3") as database:
         [history] = database.execute("SELECT history FROM credentials_credential WHERE type = 'program'").fetchone()
     assert history.count("awarded") == 4
 
 
-def test_log_has_no_personal_data(url: str, servers: Processes, service: Caller, name: str) -> None:
+def test_log_has_no_personal_data(site: Site, service: Caller, name: str) -> None:
     service.award(name)
     service.award("never seen at all")
     service.list(username=name)
-    Caller(url, name, exp=1).list(username=name)
-    log = (servers.directory / "credentials.log").read_text(encoding="utf-8")
+    Caller(site, name, exp=1).list(username=name)
+    log = (site.directory / "credentials.log").read_text(encoding="utf-8")
     assert "POST /api/v2/credentials/ 201" in log and "GET /api/v2/credentials/ 200\n" in log
     for secret in (name, "never seen", "@example.com", "JWT"):
         assert secret not in log
