@@ -42,7 +42,8 @@ def test_events_and_the_end(monkeypatch: pytest.MonkeyPatch, processes: Processe
     assert [entry[b"type"].decode() for entry in entries] == [AWARDED, AWARDED, REVOKED]
     assert {entry[b"source"] for entry in entries} == {b"openedx/SERVICE_NAME_UNSET/web"}
     times = [datetime.fromisoformat(entry[b"time"].decode()) for entry in entries]
-    assert times == sorted(set(times)) and times[-1] == datetime.fromisoformat(stored["modified"])
+    assert times == sorted(set(times))
+    assert [times[0], times[-1]] == [datetime.fromisoformat(stored[name]) for name in ("created", "modified")]
     assert times[0] > datetime.now(UTC) + timedelta(minutes=59)
     event = OpenEdxPublicSignal.get_signal_by_type(REVOKED)
     data = deserialize_bytes_to_event_data(entries[-1][b"event_data"], event)["program_certificate"]
