@@ -1,7 +1,6 @@
 """The REST API of the local stand-in of Credentials: what the LMS calls, answered as the real service answers."""
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -211,19 +210,14 @@ def store(*, username: str, type: str, key: str, modified: datetime | None = Non
 
 def _hidden(credentials: QuerySet[Credential]) -> Iterator[int]:
     """Find program certificates whose learner has no course certificate of the program, or one with a date to come."""
-    programs = credentials.filter(type=Credential.PROGRAM)
     dated = CourseCertificate.objects.filter(certificate_available_date__gt=CLOCK.now())
     to_come = set(dated.values_list("course_id", "certificate_type"))
-    held: dict[str, set[tuple[str, str]]] = defaultdict(set)  # username -> run and mode of each course certificate
-    course_certificates = Credential.objects.filter(
-        type=Credential.COURSE_RUN, username__in=programs.values("username")
-    )
-    for username, key, mode in course_certificates.values_list("username", "key", "mode"):
-        held[username].add((key, mode))
-    for pk, username, key in programs.values_list("pk", "username", "key"):
-        runs = {run for run in held[username] if run[0] in settings.RUNS.get(key, ())}
-        if not runs or runs & to_come:
-            yield pk
+    for certificate in credentials.filter(type=Credential.PROGRAM):
+        runs = settings.RUNS.get(certificate.key, set())
+        held = Credential.objects.filter(username=certificate.username, type=Credential.COURSE_RUN, key__in=runs)
+        modes = set(held.values_list("key", "mode"))
+        if not modes or modes & to_come:
+            yield certificate.pk
 
 
 class CourseCertificatesView(CreateAPIView):
