@@ -71,16 +71,14 @@ def _select(usernames: set[str]) -> QuerySet[Credential]:
     return selected
 
 
-def _certificate(
-    username: str, program_uuid: str, status: str, modified: str, created: str | None = None
-) -> Credential:
-    """Make a program certificate; of any program, also of one that cannot be awarded. Times are ISO 8601."""
+def _certificate(username: str, program_uuid: str, status: str, modified: str) -> Credential:
+    """Make a program certificate; of any program, also of one that cannot be awarded. The time is ISO 8601."""
     return Credential(
         username=username,
         type=Credential.PROGRAM,
         key=str(UUID(program_uuid)),
         status=_status(status),
-        created=datetime.fromisoformat(created or modified),
+        created=datetime.fromisoformat(modified),
         modified=datetime.fromisoformat(modified),
     )
 
