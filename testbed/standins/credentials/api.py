@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.urls import path
 from jwt import InvalidTokenError
 from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication
@@ -18,12 +19,12 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from testbed.standins.credentials import events, settings
+from testbed.standins.credentials.control.api import control
 from testbed.standins.credentials.control.faults import CLOCK
-from testbed.standins.credentials.models import CourseCertificate, Credential, User
+from testbed.standins.credentials.models import STATUSES, CourseCertificate, Credential, User
 from testbed.standins.serving import CHALLENGE, read_token
 
 TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
-STATUSES = ("awarded", "revoked")
 # Seconds that the real one takes longer for each certificate of an answer: a page of 20 takes 68 queries, a list of two
 # 14. To sleep leaves the processor to those who are measured.
 LOOK_UP = 0.001
@@ -213,3 +214,10 @@ class CourseCertificatesView(CreateAPIView):
     authentication_classes = [StoredUser]
     permission_classes = [IsAdminUser]
     serializer_class = CourseCertificateSerializer
+
+
+urlpatterns = [
+    path("api/v2/credentials/", CredentialsView.as_view()),
+    path("api/v2/course_certificates/", CourseCertificatesView.as_view()),
+    path("_standin/", control),
+]

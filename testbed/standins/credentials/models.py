@@ -6,6 +6,8 @@ from uuid import uuid4
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 
+STATUSES = ("awarded", "revoked")
+
 
 class User(AbstractUser):
     """Created, and updated on every request, from the token's claims."""

@@ -11,7 +11,7 @@ from testbed.run.inputs import AWARDED, REVOKED
 
 SECRET_KEY = secrets.token_hex()  # signs nothing that has to outlive the process
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
-ROOT_URLCONF = "testbed.standins.credentials.urls"
+ROOT_URLCONF = "testbed.standins.credentials.api"
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",

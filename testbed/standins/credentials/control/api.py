@@ -14,9 +14,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 
-from testbed.standins.credentials.api import STATUSES
 from testbed.standins.credentials.control import faults
-from testbed.standins.credentials.models import Credential, User
+from testbed.standins.credentials.models import STATUSES, Credential, User
 
 
 def credentials() -> list[dict[str, Any]]:
