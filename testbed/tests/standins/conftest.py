@@ -57,14 +57,9 @@ class Caller(requests.Session):
         """Send a request to a path of the API or to an absolute URL."""
         return super().request(method, urljoin(self.api, path), timeout=30, **kwargs)
 
-    def award(self, username: str, program_uuid: str = PROGRAM, **fields: Any) -> requests.Response:
-        """Post a program certificate."""
-        return self.post("credentials/", json={"username": username, "credential": of(program_uuid), **fields})
-
-    def award_run(self, username: str, key: str = RUN, **fields: Any) -> requests.Response:
-        """Post a course certificate."""
-        body = {"username": username, "status": "awarded", "credential": of_run(key), "date_override": None, **fields}
-        return self.post("credentials/", json=body)
+    def award(self, username: str, key: str = PROGRAM, **fields: Any) -> requests.Response:
+        """Post a certificate of a program or of a course run."""
+        return self.post("credentials/", json={"username": username, "credential": of(key), **fields})
 
     def list(self, **query: Any) -> requests.Response:
         """Get certificates."""
@@ -79,14 +74,11 @@ class Caller(requests.Session):
         return [credential["history"] for credential in self.stored(username)]
 
 
-def of(program_uuid: str) -> Any:
-    """Return the ``credential`` of a program certificate."""
-    return {"type": "program", "program_uuid": program_uuid}
-
-
-def of_run(key: str) -> Any:
-    """Return the ``credential`` of a course certificate."""
-    return {"type": "course-run", "course_run_key": key, "mode": "verified"}
+def of(key: str) -> Any:
+    """Return the ``credential`` of a certificate of a program or of a course run."""
+    if key.startswith("course-v1:"):
+        return {"type": "course-run", "course_run_key": key, "mode": "verified"}
+    return {"type": "program", "program_uuid": key}
 
 
 @pytest.fixture(scope="package")

@@ -20,7 +20,6 @@ from testbed.tests.standins.conftest import (
     SECOND_RUN,
     Caller,
     of,
-    of_run,
     token,
 )
 
@@ -136,23 +135,23 @@ def test_each_post_keeps_the_uuid_and_moves_modified(service: Caller, name: str)
 
 def test_course_run_credential(service: Caller, name: str) -> None:
     override = {"date": "2027-01-01T00:00:00Z"}
-    answer = service.award_run(name, date_override=override).json()
+    answer = service.award(name, RUN, date_override=override).json()
     assert answer["credential"].pop("credential_id") > 0
-    assert (answer["credential"], answer["status"], answer["date_override"]) == (of_run(RUN), "awarded", override)
-    response = service.award_run(name, status="revoked")
+    assert (answer["credential"], answer["status"], answer["date_override"]) == (of(RUN), "awarded", override)
+    response = service.award(name, RUN, status="revoked", date_override=None)
     assert (response.status_code, response.json()["uuid"]) == (201, answer["uuid"])
     assert response.json()["date_override"] is None
     [credential] = service.stored(name)
     assert (credential["course_run_key"], credential["program_uuid"]) == (RUN, None)
     assert credential["history"] == ["awarded", "revoked"]
-    assert service.award_run(name, RUN_OUTSIDE).status_code == 201
+    assert service.award(name, RUN_OUTSIDE).status_code == 201
 
 
 @pytest.mark.parametrize(
     ("change", "fields", "message"),
     [
         ({"credential": of(NOT_OFFERED)}, "credential program_uuid", NOT_ACTIVE),
-        ({"credential": of_run(UNHEARD)}, "credential", NO_RUN),
+        ({"credential": of(UNHEARD)}, "credential", NO_RUN),
         ({"credential": of("not-a-uuid")}, "credential program_uuid", ""),
         ({"credential": {"type": "program"}}, "credential program_uuid", ""),
         ({"credential": {"program_uuid": PROGRAM}}, "credential type", ""),
@@ -216,7 +215,7 @@ def test_connections_are_kept(caplog: pytest.LogCaptureFixture, service: Caller,
 def test_filters(service: Caller, name: str) -> None:
     service.award(name)
     service.award(name, OTHER_PROGRAM, status="revoked")
-    service.award_run(name)
+    service.award(name, RUN)
     for query, expected in [
         ({}, {PROGRAM, OTHER_PROGRAM, RUN}),
         ({"type": "program"}, {PROGRAM, OTHER_PROGRAM}),
@@ -250,8 +249,8 @@ def test_only_visible(service: Caller, name: str) -> None:
     service.award(name)
     service.award(name, OTHER_PROGRAM)
     assert (visible(), visible(only_visible="False")) == (set(), {PROGRAM, OTHER_PROGRAM})
-    service.award_run(name, OTHER_RUN)
-    service.award_run(name, SECOND_RUN)
+    service.award(name, OTHER_RUN)
+    service.award(name, SECOND_RUN)
     assert visible() == {OTHER_PROGRAM}
     for hours, expected in ((1, set()), (-1, {OTHER_PROGRAM})):
         set_date(SECOND_RUN, hours)

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from testbed.servers.processes import wait_for
-from testbed.tests.standins.conftest import NUMBERS, OTHER_PROGRAM, PROGRAM, Caller
+from testbed.tests.standins.conftest import NUMBERS, OTHER_PROGRAM, PROGRAM, RUN, Caller
 
 pytestmark = pytest.mark.e2e
 
@@ -31,7 +31,7 @@ def test_store(service: Caller) -> None:
 
 def test_deleted_certificates_are_gone(service: Caller, name: str) -> None:
     uuid = service.award(name).json()["uuid"]
-    service.award_run(name)
+    service.award(name, RUN)
     service.control.delete([name])
     assert [item["type"] for item in service.stored(name)] == ["course-run"]
     with pytest.raises(ValueError, match=name):  # it has no program certificate any more
@@ -110,20 +110,20 @@ def test_faults_are_for_what_they_match(service: Caller, name: str) -> None:
     more = service.control.fault("status", status=500, method="GET", type="program", times=1)
     elsewhere = service.control.fault("status", status=404, path="course_certificates/", times=1)
     assert service.award(name).status_code == 201
-    assert [service.award_run(name).status_code for _ in range(2)] == [400] * 2
+    assert [service.award(name, RUN).status_code for _ in range(2)] == [400] * 2
     kinds = ("course-run", "program", "program", "program")
     assert [service.list(type=kind).status_code for kind in kinds] == [400, 503, 500, 200]
     assert service.list().status_code == 200
     assert service.post("course_certificates/", json={}).status_code == 404
     assert [service.control.applied(fault) for fault in (runs, gets, more, elsewhere, None)] == [3, 1, 1, 1, 6]
     service.control.clear()
-    assert (service.control.applied(), service.award_run(name).status_code) == (0, 201)
+    assert (service.control.applied(), service.award(name, RUN).status_code) == (0, 201)
 
 
 def test_requests_are_listed(service: Caller, name: str) -> None:
     before = len(service.control.requests())
     service.award(name)
-    service.award_run(name)
+    service.award(name, RUN)
     service.list(username=name, type="program")
     service.list(page=99999)
     service.post("course_certificates/", data="{", headers={"Content-Type": JSON})

@@ -16,7 +16,7 @@ from testbed.run.inputs import AWARDED, REVOKED
 from testbed.servers.processes import Processes, wait_for
 from testbed.servers.valkey import Valkey, connect
 from testbed.site.site import TOPIC, Site
-from testbed.tests.standins.conftest import PROGRAM, PROGRAMS, Caller
+from testbed.tests.standins.conftest import PROGRAM, PROGRAMS, RUN, Caller
 
 pytestmark = pytest.mark.e2e
 
@@ -35,7 +35,7 @@ def test_events_and_the_end(monkeypatch: pytest.MonkeyPatch, processes: Processe
     control.set_clock(3600)
     for status in ("awarded", "awarded", "revoked"):
         assert service.award("learner", status=status).status_code == 201
-    service.award_run("learner")
+    service.award("learner", RUN)
     stored = control.credentials()[0]
     with connect(bus.url) as client:  # the topic has the prefix that Credentials has by default
         entries = [entry for _id, entry in client.xrange(f"dev-{TOPIC}")]
