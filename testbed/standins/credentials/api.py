@@ -24,7 +24,6 @@ from testbed.standins.credentials.control.faults import CLOCK
 from testbed.standins.credentials.models import STATUSES, CourseCertificate, Credential, User
 from testbed.standins.serving import CHALLENGE, read_token
 
-TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
 # Seconds that the real one takes longer for each certificate of an answer: a page of 20 takes 68 queries, a list of two
 # 14. To sleep leaves the processor to those who are measured.
 LOOK_UP = 0.001
@@ -82,47 +81,40 @@ class DetailsSerializer(serializers.Serializer):
             )
         return {"type": value["type"], "key": key, "mode": value.get("mode", "")}
 
+    def to_representation(self, instance: Credential) -> dict[str, Any]:
+        if instance.type == Credential.COURSE_RUN:
+            configuration = CourseCertificate.objects.get(course_id=instance.key, certificate_type=instance.mode)
+            details = {"credential_id": configuration.pk, "course_run_key": instance.key, "mode": instance.mode}
+        else:
+            number = [*settings.PROGRAMS].index(instance.key) + 1 if instance.key in settings.PROGRAMS else 0
+            details = {"credential_id": number, "program_uuid": instance.key}
+        return {"type": instance.type, **details}
+
 
 class CredentialSerializer(serializers.Serializer):
-    """The body of a POST; ``lms_user_id`` and whatever else it has is ignored."""
+    """A certificate. What else a POST has, such as ``lms_user_id``, is ignored."""
 
     username = serializers.CharField(max_length=255)
-    credential = DetailsSerializer()
+    credential = DetailsSerializer(source="*")
     status = serializers.ChoiceField(STATUSES, default="awarded")
+    uuid = serializers.UUIDField(read_only=True)
     date_override = serializers.DictField(child=serializers.DateTimeField(), allow_null=True, default=None)
+    created = serializers.DateTimeField(read_only=True)
+    modified = serializers.DateTimeField(read_only=True)
 
     def create(self, validated_data: dict[str, Any]) -> Credential:
-        """Store a certificate, or the new status of one that is there."""
-        data = validated_data | {"date_override": self.initial_data.get("date_override")}
-        return store(**data.pop("credential"), **data)
+        return store(**validated_data)
 
     def to_representation(self, instance: Credential) -> dict[str, Any]:
         time.sleep(LOOK_UP)
-        details: dict[str, Any] = {"type": instance.type, "credential_id": 0}
-        if instance.type == Credential.PROGRAM:
-            details["program_uuid"] = instance.key
-            if instance.key in settings.PROGRAMS:
-                details["credential_id"] = list(settings.PROGRAMS).index(instance.key) + 1
-        else:
-            configuration = CourseCertificate.objects.get(course_id=instance.key, certificate_type=instance.mode)
-            details |= {"credential_id": configuration.pk, "course_run_key": instance.key, "mode": instance.mode}
-        return {
-            "username": instance.username,
-            "credential": details,
-            "status": instance.status,
-            "uuid": str(instance.uuid),
-            "attributes": [],
-            "date_override": instance.date_override,
-            "created": instance.created.strftime(TIMESTAMP),
-            "modified": instance.modified.strftime(TIMESTAMP),
-            "certificate_url": self.context["request"].build_absolute_uri(instance.path),
-        }
+        url = self.context["request"].build_absolute_uri(instance.path)
+        return super().to_representation(instance) | {"attributes": [], "certificate_url": url}
 
 
 class CourseCertificateSerializer(serializers.Serializer):
     course_id = serializers.CharField(max_length=255)
     certificate_type = serializers.CharField(max_length=255)
-    certificate_available_date = serializers.DateTimeField(allow_null=True, default=None, format=TIMESTAMP)
+    certificate_available_date = serializers.DateTimeField(allow_null=True, default=None)
 
     def create(self, validated_data: dict[str, Any]) -> CourseCertificate:
         date = {"certificate_available_date": validated_data.pop("certificate_available_date")}

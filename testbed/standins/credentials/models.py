@@ -4,6 +4,7 @@ from typing import ClassVar
 from uuid import uuid4
 
 from django.contrib.auth.models import AbstractUser
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 STATUSES = ("awarded", "revoked")
@@ -45,7 +46,7 @@ class Credential(models.Model):
     key = models.CharField(max_length=255)  # the program's UUID or the course run's key
     mode = models.CharField(max_length=255, blank=True)
     status = models.CharField(max_length=10)
-    date_override = models.JSONField(null=True)
+    date_override = models.JSONField(null=True, encoder=DjangoJSONEncoder)
     created = models.DateTimeField()
     modified = models.DateTimeField()
     history = models.JSONField(default=list)  # the status of each POST that was stored
