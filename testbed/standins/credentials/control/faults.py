@@ -134,11 +134,8 @@ class FaultGate:
     def __call__(self, request: WSGIRequest) -> HttpResponse:
         if request.path == CONTROL:
             return self.get_response(request)
-        asked = {
-            "method": request.method,
-            "path": request.path.removeprefix(API),
-            "type": _credential_type(request),
-        }
+        path = request.path.removeprefix(API)
+        asked = {"method": request.method, "path": path, "type": _credential_type(request)}
         with LOCK:
             fault = next((fault for fault in FAULTS if fault.matches(asked)), None)
             if fault:
