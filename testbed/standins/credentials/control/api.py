@@ -38,7 +38,7 @@ def credentials() -> list[dict[str, Any]]:
 
 
 def store(records: list[dict[str, str]]) -> None:
-    """Store program certificates, and the users they belong to: what each has are the arguments of _certificate."""
+    """Store program certificates, and the users they belong to. A record has the arguments of ``_certificate``."""
     made = [_certificate(**record) for record in records]
     with transaction.atomic():
         usernames = {credential.username for credential in made}

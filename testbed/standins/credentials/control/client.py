@@ -15,7 +15,7 @@ class CredentialsControl:
 
     def __getattr__(self, action: str) -> Callable[..., Any]:
         def do(*args: Any, **kwargs: Any) -> Any:
-            body = json.dumps({"do": action, "args": args, "kwargs": kwargs}, default=list)  # of a set or an iterator
+            body = json.dumps({"do": action, "args": args, "kwargs": kwargs}, default=list)  # a set is sent as a list
             response = requests.post(self.url, body, timeout=30)
             if not response.ok:
                 raise ValueError(f"{action}: {response.status_code} {response.text}")

@@ -146,7 +146,7 @@ class FaultGate:
         REQUESTS.append({**asked, "status": status})
         LOGGER.info("%s %s %s", request.method, request.path, status or "closed without an answer")
         if unanswered:
-            # To write the answer fails then, as where a caller has gone, and the server closes the connection.
+            # Writing the answer fails now, as if the caller had gone, and the server closes the connection.
             request.environ["testbed.connection"].shutdown(socket.SHUT_RDWR)
         response.headers["Content-Length"] = str(len(response.content))  # without it, the connection is not kept
         return response
