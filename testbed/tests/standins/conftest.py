@@ -11,22 +11,17 @@ import jwt
 import pytest
 import requests
 
+from testbed.run.inputs import DATA, read_programs
 from testbed.servers.processes import Processes
 from testbed.site.site import Site
 
-PROGRAM = "1b0b5d1c-94b3-4d5e-8a4e-000000000001"
-OTHER_PROGRAM = "1b0b5d1c-94b3-4d5e-8a4e-000000000002"
-RUN, OTHER_RUN, SECOND_RUN, RUN_OUTSIDE = (f"course-v1:edX+Demo+{year}" for year in range(2026, 2030))
 NUMBERS = count(1)
-PROGRAMS = [
-    {
-        "uuid": uuid,
-        "title": "A program",
-        "type": "Professional Certificate",
-        "courses": [{"course_runs": [{"key": key} for key in keys]}],
-    }
-    for uuid, keys in ((PROGRAM, [RUN]), (OTHER_PROGRAM, [OTHER_RUN, SECOND_RUN]))
-]
+PROGRAMS = read_programs(DATA / "programs.json")[::-1]
+PROGRAM, OTHER_PROGRAM = (program["uuid"] for program in PROGRAMS)
+RUN, OTHER_RUN, SECOND_RUN, _ = (
+    run["key"] for program in PROGRAMS for course in program["courses"] for run in course["course_runs"]
+)
+RUN_OUTSIDE = "course-v1:OpenX+Outside+2026"
 
 
 def token(site: Site, username: str, secret: str = "", **claims: Any) -> str:

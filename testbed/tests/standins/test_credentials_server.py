@@ -10,6 +10,7 @@ import pytest
 import requests
 import yaml
 from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_event_data
+from openedx_events.learning.data import ProgramData
 from openedx_events.tooling import OpenEdxPublicSignal
 
 from testbed.run.inputs import AWARDED, REVOKED
@@ -47,9 +48,9 @@ def test_events_and_the_end(monkeypatch: pytest.MonkeyPatch, processes: Processe
     assert times[0] > datetime.now(UTC) + timedelta(minutes=59)
     event = OpenEdxPublicSignal.get_signal_by_type(REVOKED)
     data = deserialize_bytes_to_event_data(entries[-1][b"event_data"], event)["program_certificate"]
-    pii, program = data.user.pii, data.program
+    pii = data.user.pii
     assert (data.user.id, pii.username, pii.email, pii.name) == (42, "learner", "somebody@example.com", "")
-    assert (program.uuid, program.title, program.program_type) == (PROGRAM, "A program", "professional-certificate")
+    assert data.program == ProgramData(PROGRAM, "Teaching Online", "professional-certificate")
     assert (data.uuid, data.status) == (stored["uuid"], "revoked")
     # Under the domain of its Site, whatever the host that was asked.
     assert data.url == f"https://credentials.example.com/credentials/{stored['uuid'].replace('-', '')}/"
