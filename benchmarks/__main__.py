@@ -28,14 +28,14 @@ RESULTS = Path(__file__).parent / "results"
 # Of each part, what it takes beside the sites: in full, and quickly.
 FULL: dict[str, Any] = {
     "rounds": 7,
-    "one-event": {"blocks": 10, "profile": 5},
+    "one-event": {"blocks": 10},
     "one-task": {"repeats": {1: 15, 10: 5, 100: 3}},
     "fleet": {"processes": (1, 2, 4), "learners": 8, "blocks": 4},
     "repair": {"learners": 300, "workers": (1, 2, 4)},
 }
 QUICK: dict[str, Any] = {
     "rounds": 2,
-    "one-event": {"blocks": 4, "profile": 1},
+    "one-event": {"blocks": 4},
     "one-task": {"repeats": {1: 3, 10: 1, 100: 1}},
     "fleet": {"processes": (1, 2), "learners": 6, "blocks": 1},
     "repair": {"learners": 100, "workers": (1, 2)},

@@ -6,9 +6,7 @@ import gc
 import io
 import re
 import statistics
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -161,75 +159,14 @@ def send(ways: list[str], prefix: str, count: int, pause: float) -> dict[str, li
 
 
 @action
-def count_work(way: str, prefix: str, count: int) -> dict[str, float]:
-    """Send events, and return the SQL queries and the allocations of memory of each."""
-    import memray
-
-    send_one = WAYS[way]
-    with _counting_queries() as queries:
-        learners = _learners(prefix, count)
-        queries.clear()
-        for learner in learners:
-            send_one(learner)
+def count_queries(way: str, prefix: str, count: int) -> float:
+    """Send events, and return the SQL queries of each."""
     learners = _learners(prefix, count)
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "allocations"
-        with memray.Tracker(path, trace_python_allocators=True):
-            for learner in learners:
-                send_one(learner)
-        with memray.FileReader(path) as reader:
-            metadata = reader.metadata
-    _flush()
-    return {"queries": len(queries) / count, "allocations": metadata.total_allocations / count}
-
-
-CLIENT = "Redis client (redis-py, walrus)"
-# What a function belongs to, by its file; what is in none of them belongs to its caller.
-PLACES = {
-    "the emitter (programs/events.py)": r"programs/events\.py",
-    "turning it into Avro (openedx-events, fastavro)": r"openedx_events/event_bus/avro/|fastavro/",
-    "signal, validation, metadata (openedx-events, Django)": r"openedx_events/|django/dispatch/",
-    "log lines (logging)": r"logging/__init__\.py",
-    CLIENT: r"/redis/|walrus/",
-    "back end (edx-event-bus-redis)": r"edx_event_bus_redis/",
-}
-# Calls in which redis-py waits for the server.
-WAITING = re.compile(r"\b(recv|recv_into|sendall|select|poll|can_read)\b")
-
-
-def _shares(session: Any) -> dict[str, float]:
-    """Return the share of each place in the time of a profile."""
-    times: Counter[str] = Counter()
-
-    def walk(frame: Any, place: str) -> None:
-        path = frame.file_path or ""
-        place = next((name for name, pattern in PLACES.items() if re.search(pattern, path)), place)
-        if WAITING.search(frame.function) and place == CLIENT:
-            place = "sending to Redis, and waiting for it"
-        times[place] += max(frame.time - sum(child.time for child in frame.children), 0)
-        for child in frame.children:
-            walk(child, place)
-
-    walk(session.root_frame(), "the rest")
-    return {place: time / times.total() for place, time in times.most_common()}
-
-
-@action
-def profile(way: str, prefix: str, seconds: float) -> dict[str, Any]:
-    """Send events for so long; return how many, and the ``shares`` of places in the time of their caller."""
-    from pyinstrument import Profiler
-
-    learners, send_one = _learners(prefix, 1000), WAYS[way]
-    profiler = Profiler(interval=0.0001, async_mode="disabled", use_timing_thread=False)
-    end, events = time.monotonic() + seconds, 0
-    profiler.start()
-    while time.monotonic() < end:
+    with _counting_queries() as queries:
         for learner in learners:
-            send_one(learner)
-        events += len(learners)
-    session = profiler.stop()
+            WAYS[way](learner)
     _flush()
-    return {"events": events, "shares": _shares(session)}
+    return len(queries) / count
 
 
 # Tasks

@@ -69,22 +69,17 @@ def _legend(figure: Figure, place: Any, names: dict[str, str] | None = None) -> 
 
 
 def _event(figure: Figure, result: Result) -> None:
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1])
+    axes = figure.subplots()
 
     def value(bus: str, way: str) -> Summary | None:
         if way == "raw" and bus != sites.REDIS:
             return None
         return find(result, bus=bus, way=way, state=event.READ)["microseconds"]
 
-    _bars(left, event.BUSES, WAY_COLORS, value)
-    left.set_ylabel("µs")
-    left.set_title("One event, for its caller")
+    _bars(axes, event.BUSES, WAY_COLORS, value)
+    axes.set_ylabel("µs")
+    axes.set_title("One event, for its caller")
     _legend(figure, "outside lower left", WAY_NAMES)
-    shares = list(reversed(result["profile"]["shares"].items()))
-    right.barh([name.partition(" (")[0] for name, _ in shares], [100 * share for _, share in shares], color=RED)
-    right.set_xlabel("% of the time")
-    right.set_title("Where it goes, on Redis")
-    right.spines[["top", "right"]].set_visible(False)
 
 
 def _task(figure: Figure, result: Result) -> None:

@@ -23,12 +23,12 @@ READ, PAUSE = "", "after a pause"
 # Seconds of a pause, as a task waits for Credentials before each event; events of one way, before it is another's turn.
 PAUSES = {READ: 0, PAUSE: LATENCY}
 BLOCK = {READ: 25, PAUSE: 5}
-# Events of which queries and allocations are counted.
+# Events of which queries are counted.
 COUNTED = 50
 
 
-def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, blocks: int, profile: float) -> Result:
-    """Measure each way on each bus, ``blocks`` of events a round, and for ``profile`` seconds where the time goes."""
+def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, blocks: int) -> Result:
+    """Measure each way on each bus, ``blocks`` of events a round."""
     sites[OFF].do("fill", prefix=PREFIX, count=1000, course_run=course_run(SIZES[0]))
     before = _count_received(sites)
     sent: Counter[str] = Counter()
@@ -38,10 +38,10 @@ def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, blocks:
         sent[bus] += 1 + sum(name != "raw" for name in names)
         turns |= {(bus, state): names for state in ((READ, PAUSE) if bus == REDIS else (READ,))}
     ways = [(bus, name, state) for (bus, state), names in turns.items() for name in names]
-    work = {}
+    queries = {}
     for bus, name, state in ways:
-        work[bus, name, state] = sites[bus].do("count_work", way=name, prefix=PREFIX, count=COUNTED)
-        sent[bus] += 2 * COUNTED * (name != "raw")
+        queries[bus, name, state] = sites[bus].do("count_queries", way=name, prefix=PREFIX, count=COUNTED)
+        sent[bus] += COUNTED * (name != "raw")
     samples: dict[tuple[str, str, str], list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         found: dict[tuple[str, str, str], list[float]] = {way: [] for way in ways}
@@ -54,16 +54,20 @@ def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, blocks:
         for way in ways:
             samples[way].append(statistics.median(found[way]))
         advance()
-    profiled = sites[REDIS].do("profile", way="emitter", prefix=PREFIX, seconds=profile)
-    sent[REDIS] += profiled["events"]
     for bus, count in _count_received(sites).items():
         if count - before[bus] != sent[bus]:
             raise ProcessError(f"{bus} received {count - before[bus]} events of {sent[bus]}")
     rows = [
-        {"bus": bus, "way": name, "state": state, "microseconds": summarize(times), **work[bus, name, state]}
+        {
+            "bus": bus,
+            "way": name,
+            "state": state,
+            "microseconds": summarize(times),
+            "queries": queries[bus, name, state],
+        }
         for (bus, name, state), times in samples.items()
     ]
-    return {"rows": rows, "profile": profiled, "stream": _weigh(sites[REDIS])}
+    return {"rows": rows, "stream": _weigh(sites[REDIS])}
 
 
 def _weigh(site: Site) -> dict[str, float]:
@@ -100,12 +104,10 @@ def tabulate(result: Result) -> list[Table]:
         raw = find(result, bus=REDIS, way="raw", state=row["state"])
         name, microseconds = _name(WAYS[row["way"]], row["state"]), row["microseconds"]
         ratios = [compare(microseconds, other["microseconds"]) for other in (inline, raw)]
-        rows.append([row["bus"], name, microseconds, *ratios, row["queries"], row["allocations"]])
-    header = ["bus", "sent by", "µs", "÷ inline", "÷ `XADD`", "SQL queries", "allocations"]
-    shares = [[place, f"{share:.0%}"] for place, share in result["profile"]["shares"].items()]
+        rows.append([row["bus"], name, microseconds, *ratios, row["queries"]])
+    header = ["bus", "sent by", "µs", "÷ inline", "÷ `XADD`", "SQL queries"]
     stream = [["what an event holds", result["stream"]["bytes"]], ["memory in a stream", result["stream"]["memory"]]]
     return [
         ("One event", header, rows),
-        ("Where the time of an event on Redis goes", ["place", "share"], shares),
         ("How large an event is on Redis", ["", "bytes"], stream),
     ]
