@@ -96,9 +96,10 @@ def render(result: Result) -> str:
         "The emitter's error handling takes some microseconds an event, which shows where nothing is published. A task",
         "on Redis or Kafka is longer by the time in openedx-events and in the client. The same code inline is too.",
         "Two processes repair less than twice as fast as one where they share two cores with Credentials.",
+        "",
+        "![One event](one-event.png)",
     ]
     for name, part in PARTS.items():
-        lines += ["", f"![{name}]({name}.png)"]
         for title, header, rows in part.tabulate(result[name]):
             lines += ["", f"## {title}", "", table(header, rows)]
     return "\n".join(lines) + "\n"
