@@ -94,7 +94,6 @@ def main() -> int:
         print("error: interrupted", file=sys.stderr)
         return 130
     shutil.rmtree(directory)
-    result["targets"] = report.judge(result)
     page = report.render(result)
     written = RESULTS / "quick" if quick else RESULTS
     written.mkdir(parents=True, exist_ok=True)

@@ -42,8 +42,7 @@ def test_a_target_that_is_missed_is_marked() -> None:
 
 
 def test_the_page_is_made_of_the_figures(result: Result) -> None:
-    """They were neither edited, nor held against other targets."""
-    assert result["targets"] == report.judge(result)
+    """It was neither edited, nor are the figures held against other targets now."""
     assert (RESULTS / "README.md").read_text(encoding="utf-8") == report.render(result)
 
 
@@ -60,7 +59,7 @@ def test_the_readme_says_what_was_measured(result: Result) -> None:
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     one, ten = (
         round(100 * (row["measured"]["median"] - 1))
-        for row in result["targets"]
+        for row in report.judge(result)
         if re.match("one task, new programs: (1|10), Redis", row["text"])
     )
     assert f"With Redis, a task for one program takes {one} % longer than without the events" in readme
