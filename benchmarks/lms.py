@@ -16,7 +16,23 @@ from typing import Any
 from unittest import mock
 from uuid import uuid4
 
-from testbed.site.lms import action, main
+from testbed.site.lms import action, main  # sets Django up
+
+# isort: split
+import redis
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from django.utils.timezone import now
+from opaque_keys.edx.keys import CourseKey
+from openedx_events.event_bus import get_producer
+from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
+from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED
+
+from common.djangoapps.student.models import User, UserProfile
+from lms.djangoapps.certificates.models import GeneratedCertificate
+from openedx.core.djangoapps.programs import tasks
+from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded
 
 ACCEPTED: Any = SimpleNamespace(status_code=201, elapsed=timedelta(milliseconds=15))
 PROGRAM_UUID = uuid4()
@@ -27,8 +43,6 @@ WAYS: dict[str, Way] = {}
 
 @contextmanager
 def _counting_queries() -> Iterator[list[str]]:
-    from django.db import connection
-
     queries: list[str] = []
 
     def collect(execute: Any, sql: str, *args: Any) -> Any:
@@ -41,8 +55,6 @@ def _counting_queries() -> Iterator[list[str]]:
 
 def _flush() -> None:
     """Wait until a producer that sends in the background has sent all."""
-    from openedx_events.event_bus import get_producer
-
     if flush := getattr(get_producer(), "prepare_for_shutdown", None):
         flush()
 
@@ -50,11 +62,6 @@ def _flush() -> None:
 @action
 def fill(prefix: str, count: int, course_run: str) -> None:
     """Create learners who hold a course certificate, past the signals that would start tasks."""
-    from opaque_keys.edx.keys import CourseKey
-
-    from common.djangoapps.student.models import User, UserProfile
-    from lms.djangoapps.certificates.models import GeneratedCertificate
-
     users = User.objects.bulk_create(
         User(username=f"{prefix}{number}", email=f"{prefix}{number}@example.com") for number in range(count)
     )
@@ -69,8 +76,6 @@ def fill(prefix: str, count: int, course_run: str) -> None:
 
 
 def _payload(user: Any) -> Any:
-    from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
-
     return ProgramCertificateData(
         user=UserData(
             pii=UserPersonalData(username=user.username, email=user.email, name=user.profile.name),
@@ -86,10 +91,6 @@ def _payload(user: Any) -> Any:
 
 def _ways(learner: Any) -> dict[str, Way]:
     """Return the ways to send an event; of the learner is what is built beforehand."""
-    from django.utils.timezone import now
-    from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED
-
-    from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded
 
     def send_event(certificate: Any) -> None:
         PROGRAM_CERTIFICATE_AWARDED.send_event(time=now() - ACCEPTED.elapsed, program_certificate=certificate)
@@ -105,9 +106,6 @@ def _ways(learner: Any) -> dict[str, Way]:
 
 def _raw() -> Callable[[], object] | None:
     """Return what puts the bytes of the stream's last event into another stream; None without such a stream."""
-    import redis
-    from django.conf import settings
-
     names = ("PRODUCER", "REDIS_CONNECTION_URL", "TOPIC_PREFIX")
     producer, url, prefix = (getattr(settings, f"EVENT_BUS_{name}", "") for name in names)
     key = f"{prefix}-learning-program-certificate-lifecycle"
@@ -119,8 +117,6 @@ def _raw() -> Callable[[], object] | None:
 
 def _learners(prefix: str, count: int) -> list[Any]:
     """Read learners, as the tasks do."""
-    from common.djangoapps.student.models import User
-
     users = User.objects.filter(username__startswith=prefix).order_by("id")
     return list(users.select_related("profile")[:count])
 
@@ -175,8 +171,6 @@ def count_queries(way: str, prefix: str, count: int) -> float:
 @action
 def time_requests(prefix: str, program_uuid: str, count: int) -> float:
     """Award certificates without a task; return the seconds that a request takes, the median."""
-    from openedx.core.djangoapps.programs import tasks
-
     client = tasks._service_client()  # pylint: disable=protected-access
     times = []
     for learner in _learners(prefix, count):
@@ -189,8 +183,6 @@ def time_requests(prefix: str, program_uuid: str, count: int) -> float:
 @action
 def run_task(username: str) -> dict[str, float]:
     """Run the award task here; return its seconds, those of them that it spent in the emitter, and SQL queries."""
-    from openedx.core.djangoapps.programs import tasks
-
     spent, emit = [], tasks.emit_program_certificate_awarded
 
     def timed(*args: Any) -> None:
@@ -209,10 +201,8 @@ def run_task(username: str) -> dict[str, float]:
 
 @action
 def enqueue(usernames: list[str], queue: str) -> None:
-    from openedx.core.djangoapps.programs.tasks import award_program_certificates
-
     for name in usernames:
-        award_program_certificates.apply_async(args=[name], queue=queue)
+        tasks.award_program_certificates.apply_async(args=[name], queue=queue)
 
 
 # Repair
@@ -221,8 +211,6 @@ def enqueue(usernames: list[str], queue: str) -> None:
 @action
 def republish(argv: list[str]) -> dict[str, float]:
     """Run the republish command here; return its seconds, and the most memory that this process has had, in MiB."""
-    from django.core.management import call_command
-
     gc.collect()
     began = time.perf_counter()
     call_command("republish_program_certificate_events", *argv, stdout=io.StringIO())
