@@ -7,7 +7,7 @@ import io
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,8 +19,6 @@ from uuid import uuid4
 from testbed.site.lms import action, main  # sets Django up
 
 # isort: split
-import redis
-from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 from django.utils.timezone import now
@@ -36,9 +34,6 @@ from openedx.core.djangoapps.programs.events import emit_program_certificate_awa
 
 ACCEPTED: Any = SimpleNamespace(status_code=201, elapsed=timedelta(milliseconds=15))
 PROGRAM_UUID = uuid4()
-# Sends an event about a learner.
-Way = Callable[[Any], object]
-WAYS: dict[str, Way] = {}
 
 
 @contextmanager
@@ -75,8 +70,9 @@ def fill(prefix: str, count: int, course_run: str) -> None:
 # One event
 
 
-def _payload(user: Any) -> Any:
-    return ProgramCertificateData(
+def _send_inline(user: Any) -> None:
+    """Send what the emitter sends."""
+    certificate = ProgramCertificateData(
         user=UserData(
             pii=UserPersonalData(username=user.username, email=user.email, name=user.profile.name),
             id=user.id,
@@ -87,32 +83,14 @@ def _payload(user: Any) -> Any:
         url="",
         status="awarded",
     )
+    PROGRAM_CERTIFICATE_AWARDED.send_event(time=now() - ACCEPTED.elapsed, program_certificate=certificate)
 
 
-def _ways(learner: Any) -> dict[str, Way]:
-    """Return the ways to send an event; of the learner is what is built beforehand."""
-
-    def send_event(certificate: Any) -> None:
-        PROGRAM_CERTIFICATE_AWARDED.send_event(time=now() - ACCEPTED.elapsed, program_certificate=certificate)
-
-    payload, add = _payload(learner), _raw()
-    ways: dict[str, Way] = {
-        "emitter": lambda user: emit_program_certificate_awarded(user, PROGRAM_UUID, ACCEPTED),
-        "inline": lambda user: send_event(_payload(user)),
-        "bare": lambda user: send_event(payload),
-    }
-    return ways | ({"raw": lambda user: add()} if add else {})
+def _emit(user: Any) -> None:
+    emit_program_certificate_awarded(user, PROGRAM_UUID, ACCEPTED)
 
 
-def _raw() -> Callable[[], object] | None:
-    """Return what puts the bytes of the stream's last event into another stream; None without such a stream."""
-    names = ("PRODUCER", "REDIS_CONNECTION_URL", "TOPIC_PREFIX")
-    producer, url, prefix = (getattr(settings, f"EVENT_BUS_{name}", "") for name in names)
-    key = f"{prefix}-learning-program-certificate-lifecycle"
-    if "redis" not in producer or not (client := redis.Redis.from_url(url)).exists(key):
-        return None
-    entries: Any = client.xrevrange(key, count=1)
-    return lambda: client.xadd(f"{key}-raw", entries[0][1], maxlen=10_000, approximate=True)
+WAYS = {"emitter": _emit, "inline": _send_inline}
 
 
 def _learners(prefix: str, count: int) -> list[Any]:
@@ -122,47 +100,23 @@ def _learners(prefix: str, count: int) -> list[Any]:
 
 
 @action
-def warm_up(prefix: str) -> list[str]:
-    """Send one event, so that connections are open and schemas loaded; return the names of the ways to send more."""
-    [learner] = _learners(prefix, 1)
-    _ways(learner)["emitter"](learner)
-    _flush()
-    WAYS.update(_ways(learner))
-    for send_one in WAYS.values():
-        send_one(learner)
-    _flush()
-    return list(WAYS)
-
-
-@action
-def send(ways: list[str], prefix: str, count: int, pause: float) -> dict[str, list[float]]:
-    """Send ``count`` events of each way in turn, after a pause each; return the microseconds each took its caller."""
-    learners = [_learners(prefix, count) for _ in ways]
-    samples: dict[str, list[float]] = {way: [] for way in ways}
+def send(prefix: str, count: int, pause: float) -> dict[str, list[tuple[float, int]]]:
+    """Send ``count`` events of each way, after a pause each; return each one's microseconds and SQL queries."""
+    learners = {way: _learners(prefix, count) for way in WAYS}
+    samples: dict[str, list[tuple[float, int]]] = {way: [] for way in WAYS}
     gc.collect()
-    for number in range(count):
-        for place in range(len(ways)):
-            # Each way comes after each other one.
-            place = (place + number) % len(ways)
-            send_one, learner = WAYS[ways[place]], learners[place][number]
-            if pause:
+    with _counting_queries() as queries:
+        for number in range(count):
+            # Each way is the first one every other time.
+            for way in sorted(WAYS, reverse=number % 2 == 1):
+                send_one, learner = WAYS[way], learners[way][number]
+                queries.clear()
                 time.sleep(pause)
-            began = time.perf_counter_ns()
-            send_one(learner)
-            samples[ways[place]].append((time.perf_counter_ns() - began) / 1000)
+                began = time.perf_counter_ns()
+                send_one(learner)
+                samples[way].append(((time.perf_counter_ns() - began) / 1000, len(queries)))
     _flush()
     return samples
-
-
-@action
-def count_queries(way: str, prefix: str, count: int) -> float:
-    """Send events, and return the SQL queries of each."""
-    learners = _learners(prefix, count)
-    with _counting_queries() as queries:
-        for learner in learners:
-            WAYS[way](learner)
-    _flush()
-    return len(queries) / count
 
 
 # Tasks

@@ -1,7 +1,7 @@
-"""One event: what sending it costs its caller."""
+"""One event: what sending it costs its caller, by the emitter and by the same code inline."""
 
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 from benchmarks.rounds import Result, Table, compare, find, summarize, take_turns, target
@@ -11,61 +11,49 @@ from testbed.servers.valkey import connect
 from testbed.site.site import Site
 
 PREFIX = "event"
-BUSES = (IN_PROCESS, REDIS, KAFKA)
-WAYS = {
-    "emitter": "emitter",
-    "inline": "the same, inline",
-    "bare": "`send_event`, payload built beforehand",
-    "raw": "`XADD` of the same bytes",
+WAYS = {"emitter": "emitter", "inline": "the same, inline"}
+PAUSED = f"{REDIS}, after a pause"
+# The bus, the seconds of a pause before each event, as a task waits for Credentials, and each way's events in a turn.
+CASES = {
+    IN_PROCESS: (IN_PROCESS, 0, 25),
+    REDIS: (REDIS, 0, 25),
+    PAUSED: (REDIS, LATENCY, 5),
+    KAFKA: (KAFKA, 0, 25),
 }
-# The circumstances of an event, by what has gone before it.
-READ, PAUSE = "", "after a pause"
-# Seconds of a pause, as a task waits for Credentials before each event; events of one way, before it is another's turn.
-PAUSES = {READ: 0, PAUSE: LATENCY}
-BLOCK = {READ: 25, PAUSE: 5}
-# Events of which queries are counted.
-COUNTED = 50
 
 
 def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, blocks: int) -> Result:
-    """Measure each way on each bus, ``blocks`` of events a round."""
-    sites[OFF].do("fill", prefix=PREFIX, count=1000, course_run=course_run(SIZES[0]))
+    """Measure both ways in each case, ``blocks`` of events a round."""
+    sites[OFF].do("fill", prefix=PREFIX, count=25, course_run=course_run(SIZES[0]))
     before = _count_received(sites)
     sent: Counter[str] = Counter()
-    turns: dict[tuple[str, str], list[str]] = {}
-    for bus in BUSES:
-        names = [name for name in sites[bus].do("warm_up", prefix=PREFIX) if name != "raw" or bus == REDIS]
-        sent[bus] += 1 + sum(name != "raw" for name in names)
-        turns |= {(bus, state): names for state in ((READ, PAUSE) if bus == REDIS else (READ,))}
-    ways = [(bus, name, state) for (bus, state), names in turns.items() for name in names]
-    queries = {}
-    for bus, name, state in ways:
-        queries[bus, name, state] = sites[bus].do("count_queries", way=name, prefix=PREFIX, count=COUNTED)
-        sent[bus] += COUNTED * (name != "raw")
-    samples: dict[tuple[str, str, str], list[float]] = {way: [] for way in ways}
+
+    def send(case: str) -> dict[str, list[tuple[float, int]]]:
+        bus, pause, count = CASES[case]
+        sent[bus] += len(WAYS) * count
+        return sites[bus].do("send", prefix=PREFIX, count=count, pause=pause)
+
+    for case in CASES:
+        send(case)  # opens the connections, and loads the schemas
+    microseconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+    queries: Counter[tuple[str, str]] = Counter()
     for _ in range(rounds):
-        found: dict[tuple[str, str, str], list[float]] = {way: [] for way in ways}
+        found: dict[tuple[str, str], list[float]] = defaultdict(list)
         # Within a round they take turns, too: what else the machine does mostly lasts longer than one.
-        for bus, state in take_turns(turns, blocks):
-            ask = {"ways": turns[bus, state], "prefix": PREFIX, "count": BLOCK[state]}
-            for name, times in sites[bus].do("send", pause=PAUSES[state], **ask).items():
-                found[bus, name, state] += times
-                sent[bus] += len(times) * (name != "raw")
-        for way in ways:
-            samples[way].append(statistics.median(found[way]))
+        for case in take_turns(CASES, blocks):
+            for way, samples in send(case).items():
+                found[case, way] += [time for time, _ in samples]
+                queries[case, way] = max(queries[case, way], *(number for _, number in samples))
+        for key, times in found.items():
+            microseconds[key].append(statistics.median(times))
         advance()
     for bus, count in _count_received(sites).items():
         if count - before[bus] != sent[bus]:
             raise ProcessError(f"{bus} received {count - before[bus]} events of {sent[bus]}")
     rows = [
-        {
-            "bus": bus,
-            "way": name,
-            "state": state,
-            "microseconds": summarize(times),
-            "queries": queries[bus, name, state],
-        }
-        for (bus, name, state), times in samples.items()
+        {"bus": case, "way": way, "microseconds": summarize(microseconds[case, way]), "queries": queries[case, way]}
+        for case in CASES
+        for way in WAYS
     ]
     return {"rows": rows, "stream": _weigh(sites[REDIS])}
 
@@ -82,17 +70,13 @@ def _count_received(sites: Sites) -> dict[str, int]:
     return {REDIS: sites[REDIS].count_added(), KAFKA: sites[KAFKA].count_published()}
 
 
-def _name(text: str, state: str) -> str:
-    return f"{text}, {state}" if state else text
-
-
 def judge(result: Result) -> list[Result]:
     targets = []
     for row in result["rows"]:
         if row["way"] == "emitter":
-            inline = find(result, bus=row["bus"], way="inline", state=row["state"])
-            name = f"{_name('one event, ' + row['bus'], row['state'])}: emitter / inline"
-            targets.append(target(name, compare(row["microseconds"], inline["microseconds"]), most=1.05))
+            inline = find(result, bus=row["bus"], way="inline")
+            ratio = compare(row["microseconds"], inline["microseconds"])
+            targets.append(target(f"one event, {row['bus']}: emitter / inline", ratio, most=1.05))
     queries = max(row["queries"] for row in result["rows"])
     return [*targets, target("one event: SQL queries", queries, most=0)]
 
@@ -100,14 +84,10 @@ def judge(result: Result) -> list[Result]:
 def tabulate(result: Result) -> list[Table]:
     rows = []
     for row in result["rows"]:
-        inline = find(result, bus=row["bus"], way="inline", state=row["state"])
-        raw = find(result, bus=REDIS, way="raw", state=row["state"])
-        name, microseconds = _name(WAYS[row["way"]], row["state"]), row["microseconds"]
-        ratios = [compare(microseconds, other["microseconds"]) for other in (inline, raw)]
-        rows.append([row["bus"], name, microseconds, *ratios, row["queries"]])
-    header = ["bus", "sent by", "µs", "÷ inline", "÷ `XADD`", "SQL queries"]
+        ratio = compare(row["microseconds"], find(result, bus=row["bus"], way="inline")["microseconds"])
+        rows.append([row["bus"], WAYS[row["way"]], row["microseconds"], ratio, row["queries"]])
     stream = [["what an event holds", result["stream"]["bytes"]], ["memory in a stream", result["stream"]["memory"]]]
     return [
-        ("One event", header, rows),
+        ("One event", ["bus", "sent by", "µs", "÷ inline", "SQL queries"], rows),
         ("How large an event is on Redis", ["", "bytes"], stream),
     ]

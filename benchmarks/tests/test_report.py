@@ -74,7 +74,7 @@ PAGE = ROOT / "docs/ten-million-learners.md"
 
 def test_the_page_begins_with_what_was_measured(result: Result) -> None:
     one_event, fleet, repaired = result["one-event"], result["fleet"], result["repair"]
-    paused = find(one_event, bus=sites.REDIS, way="emitter", state=event.PAUSE)
+    paused = find(one_event, bus=event.PAUSED, way="emitter")
     figures = {
         "learners a second, one process, Redis": find(fleet, mode=sites.REDIS, processes=1)["learners_per_second"],
         "a request of Credentials, ms": 1000 * fleet["latency"],
