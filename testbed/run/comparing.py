@@ -12,20 +12,17 @@ LISTED_STATUSES = ("active", "retired")
 Event = tuple[str, str, str]  # type, username, program UUID
 
 
-def course_runs(programs: list[Program], learners: list[Learner]) -> list[str]:
-    """List the keys of all course runs that the files name, sorted."""
-    in_programs = {run["key"] for program in programs for run in _runs(program)}
-    in_learners = {certificate["course_run"] for learner in learners for certificate in learner["certificates"]}
-    return sorted(in_programs | in_learners)
+def course_runs(programs: list[Program], learners: Iterable[Learner] = ()) -> list[str]:
+    """List the keys of all course runs that the programs and the learners name, sorted."""
+    runs = [run for program in programs for course in program["courses"] for run in course["course_runs"]]
+    certificates = [certificate for learner in learners for certificate in learner["certificates"]]
+    return sorted({run["key"] for run in runs} | {certificate["course_run"] for certificate in certificates})
 
 
 def completed(program: Program, certificates: list[dict[str, str]]) -> bool:
     """Tell whether the certificates complete the program: one for each course, in a mode that counts."""
     held = {(certificate["course_run"], certificate["mode"]) for certificate in certificates}
-    return not obstacle(program) and all(
-        any((run["key"], mode) in held for run in course["course_runs"] for mode in _modes_for(run))
-        for course in program["courses"]
-    )
+    return not obstacle(program) and all(_ways(course) & held for course in program["courses"])
 
 
 def obstacle(program: Program) -> str | None:
@@ -33,15 +30,25 @@ def obstacle(program: Program) -> str | None:
     if program["status"] not in LISTED_STATUSES:
         return f"its status is {program['status']}, and only {' and '.join(LISTED_STATUSES)} ones reach the LMS"
     for index, course in enumerate(program["courses"]):
-        if not any(_modes_for(run) for run in course["course_runs"]):
+        if not _ways(course):
             return f"its courses[{index}] has no course run" + (" with a type" if course["course_runs"] else "")
     return None if program["courses"] else "it has no courses"
 
 
 def modes_that_count(programs: list[Program], course_run: str) -> list[str]:
     """List the modes in which a certificate of a course run counts for any of the programs."""
-    runs = [run for program in programs if not obstacle(program) for run in _runs(program)]
-    return sorted({mode for run in runs if run["key"] == course_run for mode in _modes_for(run)})
+    courses = [course for program in programs if not obstacle(program) for course in program["courses"]]
+    return sorted({mode for course in courses for key, mode in _ways(course) if key == course_run})
+
+
+def _ways(course: dict[str, Any]) -> set[tuple[str, str]]:
+    """
+    Return the certificates that complete a course: course run, mode.
+
+    Of a course run's type, two modes count as professional; without a type, none counts.
+    """
+    modes = {"credit": ["verified"], "professional": ["professional", "no-id-professional"], None: []}
+    return {(run["key"], mode) for run in course["course_runs"] for mode in modes.get(run["type"], [run["type"]])}
 
 
 def expected_events(programs: list[Program], learners: Iterable[Learner]) -> list[Event]:
@@ -51,7 +58,7 @@ def expected_events(programs: list[Program], learners: Iterable[Learner]) -> lis
         for program in programs:
             if completed(program, learner["certificates"]):
                 awards.append((AWARDED, learner["username"], program["uuid"]))
-                if {run["key"] for run in _runs(program)} & set(learner["invalidate"]):
+                if set(course_runs([program])) & set(learner["invalidate"]):
                     revocations.append((REVOKED, learner["username"], program["uuid"]))
     return awards + revocations
 
@@ -69,13 +76,3 @@ def compare(expected: list[Event], events: list[dict[str, Any]]) -> list[str]:
         for word, difference in (("missing", wanted - found), ("unexpected", found - wanted))
         for (event_type, username, uuid), times in difference.items()
     ]
-
-
-def _runs(program: Program) -> list[dict[str, Any]]:
-    return [run for course in program["courses"] for run in course["course_runs"]]
-
-
-def _modes_for(run: dict[str, Any]) -> list[str]:
-    """List the modes that complete a run of this type. Two count as professional; without a type, none counts."""
-    modes = {"credit": ["verified"], "professional": ["professional", "no-id-professional"], None: []}
-    return modes.get(run["type"], [run["type"]])

@@ -70,8 +70,7 @@ class DiscoverySerializer(serializers.Serializer):
         list_serializer_class = DistinctList
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        known = super().to_internal_value(data)
-        return data | known
+        return data | super().to_internal_value(data)
 
 
 class CourseRunSerializer(DiscoverySerializer):
