@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from testbed.run.inputs import DATA, read_programs
 from testbed.servers.processes import ProcessError, Processes, wait_for
 from testbed.site.kafka import KafkaSite
-from testbed.site.large import insert
+from testbed.site.large import PROGRAM, insert
 from testbed.site.site import Site
 from testbed.standins.credentials.control.client import CredentialsControl
 
@@ -38,16 +37,12 @@ def course_run(size: int) -> str:
 
 
 def _make_programs() -> list[dict[str, Any]]:
-    [example, *_] = read_programs(DATA / "programs.json")
-    course = example["courses"][0]
     return [
         {
-            **example,
+            **PROGRAM,
             "uuid": str(uuid4()),
             "title": f"Program {number} of {size}",
-            "courses": [
-                {**course, "uuid": str(uuid4()), "course_runs": [{"key": course_run(size), "type": "verified"}]}
-            ],
+            "courses": [{"course_runs": [{"key": course_run(size), "type": "verified"}]}],
         }
         for size in SIZES
         for number in range(size)
@@ -90,21 +85,25 @@ def start(processes: Processes, directory: Path) -> Sites:
 
 def _slow_down(site: Any, program_uuid: str) -> float:
     """Have each request of Credentials take ``LATENCY``; return the seconds that one takes, the median."""
-    prefix, count = "slow", 40
-    site.do("fill", prefix=prefix, count=count, course_run=course_run(SIZES[0]))
-    make_known(site, [f"{prefix}{number}" for number in range(count)])
-    ask = {"prefix": prefix, "program_uuid": program_uuid, "count": count}
+    ask = {"prefix": "slow", "program_uuid": program_uuid, "count": len(fill(site, "slow", 40))}
     quick = site.do("time_requests", **ask)
     site.credentials.fault("delay", seconds=max(LATENCY - quick, 0))
     return site.do("time_requests", **ask)
 
 
-def make_known(site: Site, usernames: list[str]) -> None:
-    """Have Credentials know learners, which otherwise takes each one's look at their record."""
+def fill(site: Site, prefix: str, count: int, size: int = 1) -> list[str]:
+    """
+    Create learners whose certificate completes so many programs; return their usernames.
+
+    Credentials knows them, which otherwise takes each one's look at their record.
+    """
+    site.do("fill", prefix=prefix, count=count, course_run=course_run(size))
+    usernames = [f"{prefix}{number}" for number in range(count)]
     columns = "username lms_user_id password first_name last_name email is_superuser is_staff is_active date_joined"
     users = ((name, 0, "", "", "", "", 0, 0, 1, "2026-01-01 00:00:00") for name in usernames)
     with closing(sqlite3.connect(site.directory / "credentials.sqlite3")) as database:
         insert(database, "credentials_user", columns, users)
+    return usernames
 
 
 def check_awarded(site: Any, prefix: str, expected: int) -> None:

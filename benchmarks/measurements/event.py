@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 
 from benchmarks.rounds import Result, Table, compare, find, summarize, take_turns, target
-from benchmarks.sites import IN_PROCESS, KAFKA, LATENCY, OFF, REDIS, SIZES, Sites, course_run
+from benchmarks.sites import IN_PROCESS, KAFKA, LATENCY, OFF, REDIS, Sites, fill
 from testbed.servers.processes import ProcessError
 from testbed.servers.valkey import connect
 from testbed.site.site import Site
@@ -24,7 +24,7 @@ CASES = {
 
 def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, blocks: int) -> Result:
     """Measure both ways in each case, ``blocks`` of events a round."""
-    sites[OFF].do("fill", prefix=PREFIX, count=25, course_run=course_run(SIZES[0]))
+    fill(sites[OFF], PREFIX, 25)
     before = _count_received(sites)
     sent: Counter[str] = Counter()
 

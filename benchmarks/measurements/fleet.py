@@ -1,9 +1,10 @@
 """A fleet: learners a second, through real Celery workers with processes of their own."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from benchmarks.rounds import Result, Summary, Table, compare, find, summarize, take_turns, target
-from benchmarks.sites import KAFKA, OFF, REDIS, Sites, check_awarded, course_run, make_known, work_off
+from benchmarks.sites import KAFKA, OFF, REDIS, Sites, check_awarded, fill, work_off
 
 MODES = (OFF, REDIS, KAFKA)
 
@@ -16,20 +17,14 @@ def measure(
     names = {(mode, number): f"{sites[mode].name}-{number}" for mode, number in ways}
     for (mode, number), name in names.items():
         sites[mode].start_worker(f"worker-{name}", number, [f"--queues=benchmark.{name}"])
-    place = 0
+    total = (rounds * blocks + 1) * learners * sum(processes) * len(MODES)
+    usernames = iter(fill(sites[OFF], "fleet", total))
 
     def run(mode: str, number: int) -> float:
         """Have a worker award some learners' certificates; return the seconds from its first task to its last."""
-        nonlocal place
-        site, count = sites[mode], learners * number
-        usernames = [f"fleet{n}" for n in range(place, place + count)]
-        place += count
-        queue = f"benchmark.{names[mode, number]}"
-        return work_off(site, count, lambda: site.do("enqueue", usernames=usernames, queue=queue))
+        some, queue = list(islice(usernames, learners * number)), f"benchmark.{names[mode, number]}"
+        return work_off(sites[mode], len(some), lambda: sites[mode].do("enqueue", usernames=some, queue=queue))
 
-    total = (rounds * blocks + 1) * learners * sum(processes) * len(MODES)
-    sites[OFF].do("fill", prefix="fleet", count=total, course_run=course_run(1))
-    make_known(sites[OFF], [f"fleet{number}" for number in range(total)])
     for mode, number in ways:
         run(mode, number)
     speeds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}

@@ -3,27 +3,24 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 from benchmarks.rounds import Result, Table, compare, find, summarize, take_turns, target
-from benchmarks.sites import MODES, OFF, SIZES, Sites, check_awarded, course_run, make_known
+from benchmarks.sites import MODES, OFF, SIZES, Sites, check_awarded, fill
 
 
 def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, repeats: dict[int, int]) -> Result:
     """Measure the tasks' seconds and SQL queries; ``repeats`` is the learners of a round by the number of programs."""
     first = sites[OFF]
-    for size in SIZES:
-        count = (rounds + 1) * repeats[size] * len(MODES)
-        first.do("fill", prefix=f"task{size}-", count=count, course_run=course_run(size))
-        make_known(first, [f"task{size}-{number}" for number in range(count)])
-    places = dict.fromkeys(SIZES, 0)
+    counts = {size: (rounds * repeats[size] + 1) * len(MODES) for size in SIZES}
+    learners = {size: iter(fill(first, f"task{size}-", count, size)) for size, count in counts.items()}
 
     def run(mode: str, size: int) -> dict[str, Any]:
-        places[size] += 1
-        return sites[mode].do("run_task", username=f"task{size}-{places[size] - 1}")
+        return sites[mode].do("run_task", username=next(learners[size]))
 
-    for mode in MODES:
-        run(mode, SIZES[0])  # what the first one costs does not count
+    for mode, size in product(MODES, SIZES):
+        run(mode, size)  # what the first one costs does not count
     seconds, emitter = defaultdict(list), defaultdict(list)
     queries: dict[tuple[str, int], set[int]] = defaultdict(set)
     for _ in range(rounds):
@@ -37,7 +34,7 @@ def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, repeats
                 emitter[mode, size].append(statistics.median(shares))
                 queries[mode, size] |= {result["queries"] for result in results}
         advance()
-    check_awarded(first, "task", sum(places[size] * size for size in SIZES))
+    check_awarded(first, "task", sum(size * count for size, count in counts.items()))
     rows = [
         {
             "mode": mode,
@@ -46,8 +43,7 @@ def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, repeats
             "emitter": summarize(emitter[mode, size]),
             "queries": sorted(queries[mode, size]),
         }
-        for mode in MODES
-        for size in SIZES
+        for mode, size in product(MODES, SIZES)
     ]
     return {"latency": first.latency, "rows": rows}
 
