@@ -32,18 +32,13 @@ PROGRAMS: list[tuple[Any, str]] = [
     ('[{"uuid": NaN}]', "is no JSON: Out of range float values"),
     ('[{"x": 1, "\\ud800": 2}]', "is no JSON: 'utf-8' codec can't encode character '\\ud800'"),
     ('[{"x": 1, "y": 2, "x": 3}]', "is no JSON: 'x' is there twice in the object that begins '{\"x\": 1, \"y\": 2}'"),
-    *[
-        (json.dumps([program(title="Höhe")], ensure_ascii=False).encode(code), "is no JSON: ")
-        for code in ("utf-16", "utf-16-le", "utf-8-sig", "latin-1")
-    ],
+    ("Höhe".encode("latin-1"), "is no JSON: 'utf-8' codec can't decode byte 0xf6"),
     ({}, "programs: This field is required."),
     ("7", 'the whole file: Expected a list of items but got type "int".'),
     (" ", "is empty"),
     ([], "the whole file: This list may not be empty."),
-    ([7], "[0]: Invalid data. Expected a dictionary, but got int."),
     ([program(uuid="7")], "[0].uuid: '7' is no UUID."),
     ({"programs": [program(), program(uuid=UUID.upper())]}, f"programs[1].uuid: Duplicate '{UUID}': [0].uuid is the s"),
-    ([{"uuid": UUID}], "[0].title: This field is required."),
     ([program(RUN)], "[0].courses[0].course_runs[0]: Invalid data."),
     ([program({"key": "no key"})], "[0].courses[0].course_runs[0].key: 'no key' is no course key."),
     ([program({"key": RUN})], "[0].courses[0].course_runs[0].type: This field is required."),
@@ -53,11 +48,9 @@ LEARNERS: list[tuple[Any, str]] = [
     ([learner(username="a b")], "[0].username: Enter a valid username."),
     ([learner(username="credentials_service_user")], "[0].username: 'credentials_service_user' is the name of a serv"),
     ([learner(email="nonsense")], "[0].email: Enter a valid email address."),
-    ([learner(name="\x00")], "[0].name: Null characters are not allowed."),
+    ([learner(name="x" * 256)], "[0].name: Ensure this field has no more than 255 characters."),
     ({"learners": [learner(**{"in\nvalid\x1b": []})]}, "learners[0].in\\nvalid\\x1b: There is no such field."),
     ([learner(certificates=[{"course_run": RUN, "x": 1}])], "[0].certificates[0].x: There is no such field."),
-    ([learner(name="x" * 256)], "[0].name: Ensure this field has no more than 255 characters."),
-    ([learner("no key")], "[0].certificates[0].course_run: 'no key' is no course key."),
     ([learner(RUN, RUN)], f"[0].certificates[1].course_run: Duplicate '{RUN}': [0].course_run is the same."),
     ([learner(RUN, invalidate=["no key"])], "[0].invalidate[0]: 'no key' is no course key."),
     ([learner(RUN, invalidate=[OTHER_RUN])], f"[0].invalidate[0]: The learner has no certificate of '{OTHER_RUN}', or"),
@@ -81,17 +74,10 @@ def test_invalid_file(tmp_path: Path, read: Callable[[Path], list], data: Any, p
     assert str(raised.value).isprintable()  # and so one line
 
 
-def test_a_page_of_the_api_with_fields_that_are_not_used(tmp_path: Path) -> None:
-    extra = {"type": None, "subtitle": "", "type_attrs": {"slug": "honor"}, "banner_image": None, "hidden": False}
-    course: dict[str, Any] = {
-        "uuid": UUID,
-        "key": "OpenX+A",
-        "title": None,
-        "course_runs": [{"key": RUN, "type": None, "seats": []}],
-    }
-    (tmp_path / "page.json").write_text(
-        json.dumps({"count": 1, "next": None, "results": [program(title=None, courses=[course], **extra)]})
-    )
+def test_fields_of_the_api_that_are_not_used_pass_through(tmp_path: Path) -> None:
+    course: Any = {"uuid": UUID, "title": None, "course_runs": [{"key": RUN, "type": None, "seats": []}]}
+    page = program(title=None, type=None, hidden=False, courses=[course])
+    (tmp_path / "page.json").write_text(json.dumps({"count": 1, "next": None, "results": [page]}))
 
     # The LMS sorts programs by title, which must be a string.
-    assert read_programs(tmp_path / "page.json") == [program(title="", courses=[course], status="active", **extra)]
+    assert read_programs(tmp_path / "page.json") == [page | {"title": "", "status": "active"}]
