@@ -22,13 +22,11 @@ from testbed.site.lms import action, main  # sets Django up
 from django.core.management import call_command
 from django.db import connection
 from django.utils.timezone import now
-from opaque_keys.edx.keys import CourseKey
 from openedx_events.event_bus import get_producer
 from openedx_events.learning.data import ProgramCertificateData, ProgramData, UserData, UserPersonalData
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED
 
-from common.djangoapps.student.models import User, UserProfile
-from lms.djangoapps.certificates.models import GeneratedCertificate
+from common.djangoapps.student.models import User
 from openedx.core.djangoapps.programs import tasks
 from openedx.core.djangoapps.programs.events import emit_program_certificate_awarded
 
@@ -52,19 +50,6 @@ def _flush() -> None:
     """Wait until a producer that sends in the background has sent all."""
     if flush := getattr(get_producer(), "prepare_for_shutdown", None):
         flush()
-
-
-@action
-def fill(prefix: str, count: int, course_run: str) -> None:
-    """Create learners who hold a course certificate, past the signals that would start tasks."""
-    users = User.objects.bulk_create(
-        User(username=f"{prefix}{number}", email=f"{prefix}{number}@example.com") for number in range(count)
-    )
-    UserProfile.objects.bulk_create(UserProfile(user=user, name=f"Name of {user.username}") for user in users)
-    key = CourseKey.from_string(course_run)
-    GeneratedCertificate.objects.bulk_create(
-        GeneratedCertificate(user=user, course_id=key, mode="verified", status="downloadable") for user in users
-    )
 
 
 # One event

@@ -95,14 +95,20 @@ def fill(site: Site, prefix: str, count: int, size: int = 1) -> list[str]:
     """
     Create learners whose certificate completes so many programs; return their usernames.
 
-    Credentials knows them, which otherwise takes each one's look at their record.
+    This is past the signals that would start tasks, and past the look at their record by which Credentials knows them.
     """
-    site.do("fill", prefix=prefix, count=count, course_run=course_run(size))
-    usernames = [f"{prefix}{number}" for number in range(count)]
-    columns = "username lms_user_id password first_name last_name email is_superuser is_staff is_active date_joined"
-    users = ((name, 0, "", "", "", "", 0, 0, 1, "2026-01-01 00:00:00") for name in usernames)
+    usernames, joined = [f"{prefix}{number}" for number in range(count)], "2026-01-01 00:00:00"
+    columns = "username password first_name last_name email is_superuser is_staff is_active date_joined"
+    users = [(name, "", "", "", f"{name}@example.com", 0, 0, 1, joined) for name in usernames]
     with closing(sqlite3.connect(site.directory / "credentials.sqlite3")) as database:
-        insert(database, "credentials_user", columns, users)
+        insert(database, "credentials_user", f"lms_user_id {columns}", ((0, *user) for user in users))
+    with closing(sqlite3.connect(site.directory / "lms.sqlite3")) as database:
+        insert(database, "auth_user", columns, users)
+        ids = database.execute("SELECT id, username FROM auth_user ORDER BY id DESC LIMIT ?", [count]).fetchall()
+        insert(database, "auth_userprofile", "user_id name", ids)
+        certificates = ((id_, course_run(size), "downloadable", "verified", joined) for id_, _ in ids)
+        columns = "user_id course_id status mode modified_date"
+        insert(database, "certificates_generatedcertificate", columns, certificates)
     return usernames
 
 
