@@ -2,6 +2,7 @@
 Rounds, for all measurements: each measures everything once, in another order, so that a noisy machine hits all alike.
 """
 
+import math
 import random
 import statistics
 from collections.abc import Callable, Iterable, Iterator
@@ -43,8 +44,19 @@ def find(result: Result, **values: Any) -> dict[str, Any]:
     return row
 
 
-def target(text: str, measured: Summary | float, most: float | None = None, least: float | None = None) -> Result:
-    """Hold a summary, of which the median counts, or a number against the most or the least that it is to be."""
+def show(value: object) -> str:
+    """Show a summary (its median and range), a number or a text, with three digits that count."""
+    if isinstance(value, dict):
+        low, high = show(value["low"]), show(value["high"])
+        return show(value["median"]) + (f" ({low}–{high})" if len(value["values"]) > 1 else "")
+    if isinstance(value, float):
+        if abs(value) >= 100:
+            return f"{value:,.0f}"
+        return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def held(measured: Summary | float, most: float = math.inf, least: float = -math.inf) -> str:
+    """Show a summary, of which the median counts, or a number; in bold if it misses its target."""
     value = measured["median"] if isinstance(measured, dict) else measured
-    met = (most is None or value <= most) and (least is None or value >= least)
-    return {"text": text, "measured": measured, "most": most, "least": least, "met": met}
+    return show(measured) if least <= value <= most else f"**{show(measured)}**"

@@ -1,1 +1,1 @@
-"""What is measured: a module for each part, which measures, judges its result by the targets, and tabulates it."""
+"""What is measured: a module for each part, which measures, and tabulates its result."""

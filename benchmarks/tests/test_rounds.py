@@ -2,9 +2,7 @@
 
 from collections import Counter
 
-import pytest
-
-from benchmarks.rounds import compare, summarize, take_turns, target
+from benchmarks.rounds import compare, held, summarize, take_turns
 
 
 def test_each_way_has_one_turn_a_round_in_changing_order() -> None:
@@ -23,16 +21,8 @@ def test_summaries_and_ratios_within_a_round() -> None:
     assert compare(summarize([11, 110, 11]), summarize([10, 100, 10]))["values"] == [1.1, 1.1, 1.1]
 
 
-@pytest.mark.parametrize(
-    ("values", "limits", "met"),
-    [
-        ([1, 2, 9], {"most": 2}, True),
-        ([0, 2, 3], {"most": 0.9}, False),
-        ([0.95], {"least": 0.95}, True),
-        ([0.94], {"least": 0.95}, False),
-    ],
-)
-def test_targets(values: list[float], limits: dict[str, float], met: bool) -> None:
-    assert target("", summarize(values), **limits)["met"] == met
-    if len(values) == 1:
-        assert target("", values[0], **limits)["met"] == met
+def test_what_misses_its_target_is_bold() -> None:
+    assert held(summarize([1.0, 2.0, 9.0]), most=2) == "2.00 (1.00–9.00)"
+    assert held(summarize([0.0, 2.0, 3.0]), most=0.9) == "**2.00 (0.00–3.00)**"
+    assert (held(0.95, least=0.95), held(0.94, least=0.95)) == ("0.95", "**0.94**")
+    assert (held(0, most=0), held(1, most=0)) == ("0", "**1**")
