@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from benchmarks import plots, report, sites
 from benchmarks.measurements import repair
-from benchmarks.rounds import Result
+from benchmarks.rounds import Advance, Result
 from testbed.servers.processes import ProcessError, Processes
 
 RESULTS = Path(__file__).parent / "results"
@@ -42,12 +42,7 @@ QUICK: dict[str, Any] = {
 }
 
 
-def measure(
-    size: dict[str, Any],
-    directory: Path,
-    processes: Processes,
-    step: Callable[[str, int], Callable[[], object]],
-) -> Result:
+def measure(size: dict[str, Any], directory: Path, processes: Processes, step: Callable[[str, int], Advance]) -> Result:
     """Measure all parts; ``step`` says what is being done, and returns a function to call after each step of it."""
     rounds, results = size["rounds"], {}
     made = sites.start(processes, directory)
@@ -74,14 +69,13 @@ def main() -> int:
     }
     if (load := os.getloadavg()[0]) > 0.5:
         print(f"The machine is busy (load {load:.1f}): the ranges will be wide.", file=sys.stderr)
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     directory = tempfile.mkdtemp(prefix="benchmark-")
     try:
-        with Processes(directory) as processes, Progress(*columns, console=Console(stderr=True)) as progress:
+        with Processes(directory) as processes, Progress(console=Console(stderr=True)) as progress:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, processes.interrupt)
 
-            def step(name: str, total: int) -> Callable[[], object]:
+            def step(name: str, total: int) -> Advance:
                 bar = progress.add_task(name, total=total)
                 return lambda: progress.advance(bar)
 

@@ -6,17 +6,18 @@ import math
 import random
 import statistics
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
-Way = TypeVar("Way")
 Result = dict[str, Any]
 # The median, low, high and values of what was measured once a round.
 Summary = dict[str, Any]
 # Title, header and rows of a table.
 Table = tuple[str, list[str], list[list[Any]]]
+# To call after each round.
+Advance = Callable[[], object]
 
 
-def take_turns(ways: Iterable[Way], rounds: int, advance: Callable[[], object] = lambda: None) -> Iterator[Way]:
+def take_turns(ways: Iterable[Any], rounds: int, advance: Advance = lambda: None) -> Iterator[Any]:
     """Yield each way once a round, and call ``advance`` after each turn."""
     for number in range(rounds):
         order = list(ways)

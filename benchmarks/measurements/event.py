@@ -2,9 +2,8 @@
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable
 
-from benchmarks.rounds import Result, Table, compare, find, held, summarize, take_turns
+from benchmarks.rounds import Advance, Result, Table, compare, find, held, summarize, take_turns
 from benchmarks.sites import IN_PROCESS, KAFKA, LATENCY, OFF, REDIS, Sites, fill
 from testbed.servers.processes import ProcessError
 from testbed.servers.valkey import connect
@@ -22,7 +21,7 @@ CASES = {
 }
 
 
-def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, blocks: int) -> Result:
+def measure(sites: Sites, rounds: int, advance: Advance, *, blocks: int) -> Result:
     """Measure both ways in each case, ``blocks`` of events a round."""
     fill(sites[OFF], PREFIX, 25)
     before = _count_received(sites)

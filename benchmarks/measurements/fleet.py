@@ -1,16 +1,15 @@
 """A fleet: learners a second, through real Celery workers with processes of their own."""
 
-from collections.abc import Callable
 from itertools import islice
 
-from benchmarks.rounds import Result, Table, compare, find, held, summarize, take_turns
+from benchmarks.rounds import Advance, Result, Table, compare, find, held, summarize, take_turns
 from benchmarks.sites import KAFKA, OFF, REDIS, Sites, check_awarded, fill, work_off
 
 MODES = (OFF, REDIS, KAFKA)
 
 
 def measure(
-    sites: Sites, rounds: int, advance: Callable[[], object], *, processes: tuple[int, ...], learners: int, blocks: int
+    sites: Sites, rounds: int, advance: Advance, *, processes: tuple[int, ...], learners: int, blocks: int
 ) -> Result:
     """Measure learners a second of workers with so many ``processes``, by blocks of ``learners`` for each process."""
     ways = [(mode, number) for mode in MODES for number in processes]

@@ -1,9 +1,8 @@
 """Repair: learners a second by the command itself, and by workers that it hands the learners to."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.rounds import Result, Table, compare, find, held, summarize, take_turns
+from benchmarks.rounds import Advance, Result, Table, compare, find, held, summarize, take_turns
 from benchmarks.sites import work_off
 from testbed.servers.processes import ProcessError, Processes
 from testbed.site.large import RepairSite
@@ -19,13 +18,7 @@ class MeasuredRepairSite(RepairSite):
 
 
 def measure(
-    processes: Processes,
-    directory: Path,
-    rounds: int,
-    advance: Callable[[], object],
-    *,
-    learners: int,
-    workers: tuple[int, ...],
+    processes: Processes, directory: Path, rounds: int, advance: Advance, *, learners: int, workers: tuple[int, ...]
 ) -> Result:
     """Measure learners a second of the command and of workers with so many processes, and the command's peak memory."""
     site = MeasuredRepairSite(processes, directory, learners, 1)

@@ -2,15 +2,14 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable
 from itertools import product
 from typing import Any
 
-from benchmarks.rounds import Result, Table, compare, find, held, summarize, take_turns
+from benchmarks.rounds import Advance, Result, Table, compare, find, held, summarize, take_turns
 from benchmarks.sites import MODES, OFF, SIZES, Sites, check_awarded, fill
 
 
-def measure(sites: Sites, rounds: int, advance: Callable[[], object], *, repeats: dict[int, int]) -> Result:
+def measure(sites: Sites, rounds: int, advance: Advance, *, repeats: dict[int, int]) -> Result:
     """Measure the tasks' seconds and SQL queries; ``repeats`` is the learners of a round by the number of programs."""
     first = sites[OFF]
     counts = {size: (rounds * repeats[size] + 1) * len(MODES) for size in SIZES}
