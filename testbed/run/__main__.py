@@ -51,8 +51,7 @@ def main(arguments: Sequence[str] = ()) -> int:
                 signal.signal(number, processes.interrupt)
             site = _site(processes, directory, options)
             narrator.announce(programs, learners, events)
-            urls = (options["REDIS_URL"], options["CREDENTIALS_URL"], options["DISCOVERY_URL"])
-            start(site, programs, learners, narrator, *urls)
+            start(site, programs, learners, narrator)
             problems = play(site, programs, learners, narrator)
             narrator.line("Stopping.")
         code = 1 if problems else 0
@@ -86,6 +85,8 @@ def _site(processes: Processes, directory: Path, options: dict[str, str]) -> Sit
         site: Site = KafkaSite(processes, directory, *kafka)
     else:
         site = Site(processes, directory)
+    site.redis_url = site.bus_url = options["REDIS_URL"]
+    site.credentials_url, site.discovery_url = options["CREDENTIALS_URL"], options["DISCOVERY_URL"]
     if all(options[name] for name in JWT):
         site.jwt = {name: options[name] for name in JWT}
     return site

@@ -17,29 +17,18 @@ FAILURES = (ProcessError, OSError, redis.RedisError)
 BATCH = 20
 
 
-def start(
-    site: Site,
-    programs: list[Program],
-    learners: list[Learner],
-    narrator: Narrator,
-    redis_url: str = "",
-    credentials_url: str = "",
-    discovery_url: str = "",
-) -> None:
-    """Start a site. A URL that is given is used; what is not given is started, with the programs and course runs."""
-    if redis_url:
-        site.redis_url = site.bus_url = redis_url
-    else:
+def start(site: Site, programs: list[Program], learners: list[Learner], narrator: Narrator) -> None:
+    """Start a site, and each server that it has no URL of, with the programs and course runs."""
+    if not site.redis_url:
         with narrator.step("Redis-protocol server"):
             site.start_redis()
     for what, begin in site.bus_steps():
         with narrator.step(what):
             begin()
-    site.credentials_url, site.discovery_url = credentials_url, discovery_url
-    if not credentials_url:
+    if not site.credentials_url:
         with narrator.step("stand-in of Credentials"):
             site.start_credentials(programs, course_runs(programs, learners))
-    if not discovery_url:
+    if not site.discovery_url:
         with narrator.step("stand-in of Discovery"):
             site.start_discovery(programs)
     site.configure()

@@ -134,14 +134,11 @@ def test_a_failed_run_keeps_its_logs(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(module.signal, "signal", lambda *_: None)
 
-    def begin(site: Site, *_: object) -> None:
-        site.redis_url = url
-
     def fail(*_: object) -> list[str]:
         valkey.stop()
         return ["missing: an event", f"cannot use {url}"]
 
-    monkeypatch.setattr(module, "start", begin)
+    monkeypatch.setattr(module, "start", lambda *_: None)
     monkeypatch.setattr(module, "play", fail)
 
     assert module.main() == 1
@@ -160,7 +157,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Val
     with Processes(directory) as processes:
         valkey = Valkey(processes, "redis", directory / "redis", durable=True)
         site = Site(processes, directory, enabled=False)
-        start(site, PROGRAMS, LEARNERS, Narrator(io.StringIO()), redis_url=valkey.url)
+        site.redis_url = site.bus_url = valkey.url
+        site.credentials_url = site.discovery_url = ""
+        start(site, PROGRAMS, LEARNERS, Narrator(io.StringIO()))
         yield site, valkey
     assert not leftovers(directory)
 
