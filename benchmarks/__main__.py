@@ -5,19 +5,16 @@ It prints tables, and writes them with the figures and a picture to ``benchmarks
 takes two minutes and is rough, to ``benchmarks/results/quick``.
 """
 
+import itertools
 import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.progress import Progress
 
 from benchmarks import plots, report, sites
 from benchmarks.measurements import repair
@@ -42,8 +39,14 @@ QUICK: dict[str, Any] = {
 }
 
 
-def measure(size: dict[str, Any], directory: Path, processes: Processes, step: Callable[[str, int], Advance]) -> Result:
-    """Measure all parts; ``step`` says what is being done, and returns a function to call after each step of it."""
+def step(name: str, total: int) -> Advance:
+    """Return what to call after each step of a part: it prints how many of them are done."""
+    done = itertools.count(1)
+    return lambda: print(f"{name}: {next(done)} of {total}", file=sys.stderr)
+
+
+def measure(size: dict[str, Any], directory: Path, processes: Processes) -> Result:
+    """Measure all parts."""
     rounds, results = size["rounds"], {}
     made = sites.start(processes, directory)
     for name in ("one-event", "one-task", "fleet"):
@@ -71,15 +74,10 @@ def main() -> int:
         print(f"The machine is busy (load {load:.1f}): the ranges will be wide.", file=sys.stderr)
     directory = tempfile.mkdtemp(prefix="benchmark-")
     try:
-        with Processes(directory) as processes, Progress(console=Console(stderr=True)) as progress:
+        with Processes(directory) as processes:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, processes.interrupt)
-
-            def step(name: str, total: int) -> Advance:
-                bar = progress.add_task(name, total=total)
-                return lambda: progress.advance(bar)
-
-            result |= measure(size, Path(directory), processes, step)
+            result |= measure(size, Path(directory), processes)
     except ProcessError as exc:
         print(f"error: {exc}; the logs are in {directory}", file=sys.stderr)
         return 1
