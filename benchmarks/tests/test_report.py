@@ -67,7 +67,7 @@ def test_the_page_begins_with_what_was_measured(result: Result) -> None:
         "learners a second, one process, Redis": find(fleet, mode=sites.REDIS, processes=1)["learners_per_second"],
         "a request of Credentials, ms": 1000 * fleet["latency"],
         "the emitter in a task, µs": paused["microseconds"],
-        "memory of an event in a stream, bytes": one_event["stream"]["memory"],
+        "memory of an event in a stream, bytes": one_event["memory"],
         "repair, learners a second, the command": find(repaired, way=repair.COMMAND)["learners_per_second"],
         "repair, learners a second, 2 processes": find(repaired, way=2)["learners_per_second"],
         "peak memory of the command, MiB": repaired["peak"],
