@@ -14,7 +14,6 @@ from testbed.servers.processes import ProcessError, Processes, wait_for
 from testbed.site.kafka import KafkaSite
 from testbed.site.large import PROGRAM, insert
 from testbed.site.site import Site
-from testbed.standins.credentials.control.client import CredentialsControl
 
 # What an LMS does with the events.
 OFF = "without the change"
@@ -64,12 +63,11 @@ def start(processes: Processes, directory: Path) -> Sites:
     first.start_credentials(programs)
     first.start_discovery(programs)
     for mode, site in made.items():
-        for name in ("run_id", "jwt", "redis_url", "bus_url", "credentials_url", "discovery_url"):
+        for name in ("run_id", "jwt", "redis_url", "bus_url", "credentials", "credentials_url", "discovery_url"):
             setattr(site, name, getattr(first, name))
         site.name = mode.split()[0].lower()
         site.shell_module, site.config_file = "benchmarks.lms", directory / f"{site.name}.yml"
         site.tasks_file = directory / f"{site.name}.tasks.jsonl"
-        site.credentials = CredentialsControl(first.credentials_url)
         for _what, begin in site.bus_steps():
             begin()
         site.configure()

@@ -12,21 +12,20 @@ def measure(
     sites: Sites, rounds: int, advance: Advance, *, processes: tuple[int, ...], learners: int, blocks: int
 ) -> Result:
     """Measure learners a second of workers with so many ``processes``, by blocks of ``learners`` for each process."""
-    ways = [(mode, number) for mode in MODES for number in processes]
-    names = {(mode, number): f"{sites[mode].name}-{number}" for mode, number in ways}
-    for (mode, number), name in names.items():
-        sites[mode].start_worker(f"worker-{name}", number, [f"--queues=benchmark.{name}"])
+    queues = {(mode, number): f"{sites[mode].name}-{number}" for mode in MODES for number in processes}
+    for (mode, number), queue in queues.items():
+        sites[mode].start_worker(f"worker-{queue}", number, [f"--queues={queue}"])
     total = (rounds * blocks + 1) * learners * sum(processes) * len(MODES)
     usernames = iter(fill(sites[OFF], "fleet", total))
 
     def run(mode: str, number: int) -> float:
         """Have a worker award some learners' certificates; return the seconds from its first task to its last."""
-        some, queue = list(islice(usernames, learners * number)), f"benchmark.{names[mode, number]}"
-        return work_off(sites[mode], len(some), lambda: sites[mode].do("enqueue", usernames=some, queue=queue))
+        ask = {"usernames": list(islice(usernames, learners * number)), "queue": queues[mode, number]}
+        return work_off(sites[mode], learners * number, lambda: sites[mode].do("enqueue", **ask))
 
-    for mode, number in ways:
+    for mode, number in queues:
         run(mode, number)
-    speeds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    speeds: dict[tuple[str, int], list[float]] = {way: [] for way in queues}
     for _ in range(rounds):
         for number in processes:
             seconds = dict.fromkeys(MODES, 0.0)

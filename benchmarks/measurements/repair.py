@@ -39,8 +39,7 @@ def measure(
         return learners / seconds
 
     site.do("republish", argv=["--usernames", "learner0"])  # what the first run in a process costs does not count
-    ways: list[str | int] = [COMMAND, *workers]
-    speeds: dict[str | int, list[float]] = {way: [] for way in ways}
+    speeds: dict[str | int, list[float]] = {COMMAND: [], **{number: [] for number in workers}}
     for way in take_turns(speeds, rounds, advance):
         speeds[way].append(run(way))
     peak = site.do("republish", argv=["--usernames", "learner0"])["peak"]
