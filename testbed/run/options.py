@@ -67,10 +67,9 @@ def _check_loopback() -> None:
 
 def _check_bus(options: dict[str, str]) -> None:
     """Check the choice of the bus, and blank what only Kafka has if it is Redis."""
-    if options["BUS"] not in ("redis", "kafka"):
-        raise InputError(f"BUS: {options['BUS']!r} is neither redis nor kafka")
-    if options["KAFKA"] not in KAFKAS:
-        raise InputError(f"KAFKA: {options['KAFKA']!r} is neither {' nor '.join(KAFKAS)}")
+    for name, choices in (("BUS", ("redis", "kafka")), ("KAFKA", tuple(KAFKAS))):
+        if options[name] not in choices:
+            raise InputError(f"{name}: {options[name]!r} is neither {' nor '.join(choices)}")
     if options["BUS"] == "redis":
         options["KAFKA_BOOTSTRAP_SERVERS"] = options["SCHEMA_REGISTRY_URL"] = ""
     elif options["KAFKA"] == APACHE and (problem := apache.find_problem()):
