@@ -71,11 +71,10 @@ def _send_inline(user: Any) -> None:
     PROGRAM_CERTIFICATE_AWARDED.send_event(time=now() - ACCEPTED.elapsed, program_certificate=certificate)
 
 
-def _emit(user: Any) -> None:
-    emit_program_certificate_awarded(user, PROGRAM_UUID, ACCEPTED)
-
-
-WAYS = {"emitter": _emit, "inline": _send_inline}
+WAYS = {
+    "emitter": lambda user: emit_program_certificate_awarded(user, PROGRAM_UUID, ACCEPTED),
+    "inline": _send_inline,
+}
 
 
 def _learners(prefix: str, count: int) -> list[Any]:

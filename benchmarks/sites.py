@@ -35,8 +35,15 @@ def course_run(size: int) -> str:
     return f"course-v1:OpenX+OF{size}+2026"
 
 
-def _make_programs() -> list[dict[str, Any]]:
-    return [
+def start(processes: Processes, directory: Path) -> Sites:
+    """Start all; the first site has the seconds that a request of Credentials takes as its ``latency``."""
+    made: Sites = {
+        OFF: Site(processes, directory, enabled=False),
+        IN_PROCESS: Site(processes, directory, enabled=False),
+        REDIS: Site(processes, directory),
+        KAFKA: KafkaSite(processes, directory),
+    }
+    programs = [
         {
             **PROGRAM,
             "uuid": str(uuid4()),
@@ -46,17 +53,6 @@ def _make_programs() -> list[dict[str, Any]]:
         for size in SIZES
         for number in range(size)
     ]
-
-
-def start(processes: Processes, directory: Path) -> Sites:
-    """Start all; the first site has the seconds that a request of Credentials takes as its ``latency``."""
-    made: Sites = {
-        OFF: Site(processes, directory, enabled=False),
-        IN_PROCESS: Site(processes, directory, enabled=False),
-        REDIS: Site(processes, directory),
-        KAFKA: KafkaSite(processes, directory),
-    }
-    programs = _make_programs()
     first = made[OFF]
     first.apps += ("benchmarks.apps.WithoutEmitterConfig",)
     first.start_redis()
