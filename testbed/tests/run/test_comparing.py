@@ -9,7 +9,6 @@ from testbed.run.inputs import AWARDED, REVOKED
 from testbed.tests.run.test_inputs import OTHER_RUN, RUN, UUID, learner, program
 
 PROGRAM = program(status="active")
-CERTIFICATES = learner(RUN, OTHER_RUN)["certificates"]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ def test_obstacles(changes: dict[str, Any], reason: str | None) -> None:
     assert obstacle(changed) == reason
     if reason:
         assert not modes_that_count([changed], RUN)
-        assert not completed(changed, CERTIFICATES)
+        assert not completed(changed, learner(RUN, OTHER_RUN)["certificates"])
 
 
 def test_expected_events() -> None:
