@@ -18,6 +18,7 @@ import pytest
 from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_event_data
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED
 
+from benchmarks.measurements.repair import MeasuredRepairSite
 from testbed import ROOT
 from testbed.servers import mysql
 from testbed.servers.processes import PATIENCE, Processes, free_port, wait_for
@@ -181,16 +182,9 @@ def test_broker_that_is_unreachable(site: RepublishSite) -> None:
     assert "Traceback" not in run.log.read_text(encoding="utf-8")
 
 
-class MeasuredSite(RepairSite):
-    """A large site that tells how much memory the command needs."""
-
-    shell_module = "benchmarks.lms"
-    patience = 20 * PATIENCE
-
-
 @pytest.mark.scale
 def test_more_tasks_need_no_more_memory(processes: Processes) -> None:
-    site = MeasuredSite(processes, processes.directory, 100_000, 10_000)
+    site = MeasuredRepairSite(processes, processes.directory, 100_000, 10_000)
     few, many = (
         site.do("republish", argv=[*selection, "--enqueue", "--delay", "0"])
         for selection in (["--start-date", "2h"], ["--all"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import jinja2
 import pytest
 import yaml
 from django.conf import settings
@@ -18,6 +19,7 @@ from django.core.management import get_commands, load_command_class
 from django.db import connection
 from django.test.utils import isolate_apps
 from openedx_events.event_bus import merge_producer_configs
+from redis.connection import parse_url
 
 from common.djangoapps.student.tests.factories import UserFactory
 from openedx.core.djangoapps.programs.events import emit_program_certificate
@@ -75,12 +77,29 @@ def test_both_flags_of_notify_credentials_and_a_filter() -> None:
     assert {"--notify_programs", "--revoke_program_certs", "--start-date"} <= set(words)
 
 
+def enabled(config: dict[str, Any]) -> bool:
+    """Tell whether a producer configuration enables both events on the topic."""
+    return all(config[event_type][TOPIC]["enabled"] is True for event_type in (AWARDED, REVOKED))
+
+
 def test_events() -> None:
     in_yaml = yaml.safe_load(named_block("events-yaml"))["EVENT_BUS_PRODUCER_CONFIG"]
     in_python = copy.deepcopy(settings.EVENT_BUS_PRODUCER_CONFIG)
     exec(named_block("events-python"), {"EVENT_BUS_PRODUCER_CONFIG": in_python})  # pylint: disable=exec-used
     assert in_python == merge_producer_configs(settings.EVENT_BUS_PRODUCER_CONFIG, in_yaml)
-    assert [in_python[event_type][TOPIC]["enabled"] for event_type in (AWARDED, REVOKED)] == [True, True]
+    assert enabled(in_python)
+
+
+def test_patches_of_the_tutor_plugin() -> None:
+    """``make test-tutor`` has each line of Tutor render them."""
+    template = jinja2.Template(yaml.safe_load(named_block("tutor-plugin"))["patches"]["openedx-lms-common-settings"])
+    redis = {"REDIS_HOST": "redis", "REDIS_PORT": 6379, "REDIS_USERNAME": "", "REDIS_PASSWORD": "secret"}
+    lms: dict[str, Any] = {"EVENT_BUS_PRODUCER_CONFIG": copy.deepcopy(settings.EVENT_BUS_PRODUCER_CONFIG)}
+    exec(template.render(redis), lms)  # pylint: disable=exec-used
+    assert enabled(lms["EVENT_BUS_PRODUCER_CONFIG"])
+    options = parse_url(lms["EVENT_BUS_REDIS_CONNECTION_URL"])
+    expected = {"host": "redis", "port": 6379, "password": "secret", "socket_timeout": 2, "socket_connect_timeout": 2}
+    assert options == expected
 
 
 @pytest.mark.parametrize("name", ["kafka-first-start", "kafka-look"])
