@@ -82,13 +82,12 @@ apply: $(INSTALLED)  ## carry the change into a checkout of the platform (PLATFO
 verify: $(INSTALLED)  ## run the gates of a checkout of the platform on the change (PLATFORM=path, PLATFORM_VENV=path)
 	@$(BIN)/python scripts/verify_in_platform.py "$(PLATFORM)" $(if $(PLATFORM_VENV),--venv "$(PLATFORM_VENV)")
 
-quality: $(INSTALLED) docs  ## ruff, mypy, the platform's gates, migrations, imports, annotations, the pages
+quality: $(INSTALLED) docs  ## ruff, mypy, the platform's gates, imports, annotations, the pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m testbed.checks.platform_gates
 	$(BIN)/python -m pytest -q testbed/tests/checks
-	$(BIN)/python manage.py lms makemigrations --check --dry-run
 	$(BIN)/python manage.py cms check
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/code_annotations static_find_annotations --config_file .annotations.yml --source_path lms --no_report

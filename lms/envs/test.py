@@ -8,7 +8,7 @@ from openedx.core.lib.derived import derive_settings
 from .common import *  # noqa: F403
 from openedx.envs.test import *  # noqa: F403 - after common, which it overrides
 
-# The platform's own tests create applications. Elsewhere its migrations only take time.
+# The platform's own tests create applications. Nothing else needs its tables.
 INSTALLED_APPS += ["oauth2_provider"]
 
 JWT_AUTH.update({"JWT_SECRET_KEY": get_random_secret_key()})

@@ -37,11 +37,9 @@ SOME = ["--usernames", *STATES]
 
 # A million learners with two course certificates each; of every hundredth learner, they changed in the last hour.
 FILL = """
-import django
-django.setup()
-from django.core.management import call_command
+from testbed.site.lms import create_tables  # sets Django up
 from testbed.site.large import fill_lms
-call_command("migrate", verbosity=0)
+create_tables()
 fill_lms(2_000_000, 20_000, courses=2)
 """
 # Takes the hours of the window; counts how often each learner comes. Not ``ru_maxrss``: a process begins with its
