@@ -11,11 +11,10 @@ SERVICE_VARIANT = os.environ.get("SERVICE_VARIANT", "lms")
 ROOT_URLCONF = "lms.urls"
 
 INSTALLED_APPS += [
-    "common.djangoapps.course_modes.apps.CourseModesConfig",
-    "lms.djangoapps.certificates.apps.CertificatesConfig",
-    "openedx.core.djangoapps.catalog.apps.CatalogConfig",
+    "common.djangoapps.course_modes",
+    "lms.djangoapps.certificates",
+    "openedx.core.djangoapps.catalog",
     "openedx.core.djangoapps.credentials.apps.CredentialsConfig",
-    "openedx.core.djangoapps.oauth_dispatch.apps.OAuthDispatchAppConfig",
     "openedx.core.djangoapps.programs.apps.ProgramsConfig",
 ]
 

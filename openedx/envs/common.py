@@ -22,9 +22,9 @@ INSTALLED_APPS = [
     "django_celery_results",
     "waffle",
     "openedx_events",
-    "common.djangoapps.student.apps.StudentConfig",
-    "openedx.core.djangoapps.content.course_overviews.apps.CourseOverviewsConfig",
-    "openedx.core.djangoapps.site_configuration.apps.SiteConfigurationConfig",
+    "common.djangoapps.student",
+    "openedx.core.djangoapps.content.course_overviews",
+    "openedx.core.djangoapps.site_configuration",
 ]
 
 JWT_AUTH = {

@@ -114,11 +114,10 @@ ADDED = {
     "cms/envs/common.py": """
         INSTALLED_APPS += [
             "oauth2_provider",
-            "common.djangoapps.course_modes.apps.CourseModesConfig",
-            "lms.djangoapps.certificates.apps.CertificatesConfig",
-            "openedx.core.djangoapps.catalog.apps.CatalogConfig",
+            "common.djangoapps.course_modes",
+            "lms.djangoapps.certificates",
+            "openedx.core.djangoapps.catalog",
             "openedx.core.djangoapps.credentials.apps.CredentialsConfig",
-            "openedx.core.djangoapps.oauth_dispatch.apps.OAuthDispatchAppConfig",
             "openedx.core.djangoapps.programs.apps.ProgramsConfig",
         ]
         """,

@@ -47,7 +47,6 @@ class GeneratedCertificate(models.Model):
 
     class Meta:
         unique_together = (("user", "course_id"),)
-        app_label = "certificates"
 
     def is_valid(self):
         """Tell whether the learner holds the certificate now."""
@@ -82,6 +81,3 @@ class CertificateDateOverride(models.Model):
     )
     date = models.DateTimeField()
     overridden_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.DO_NOTHING)
-
-    class Meta:
-        app_label = "certificates"

@@ -21,9 +21,6 @@ class CredentialsApiConfig(ConfigurationModel):
     public_service_url = models.URLField()
     enable_learner_issuance = models.BooleanField(default=False)
 
-    class Meta:
-        app_label = "credentials"
-
     @property
     def internal_api_url(self):
         """str: the root of the service's REST API."""

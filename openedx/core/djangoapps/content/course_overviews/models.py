@@ -17,9 +17,6 @@ class CourseOverview(models.Model):
     certificates_display_behavior = models.TextField(null=True)
     certificate_available_date = models.DateTimeField(default=None, null=True)
 
-    class Meta:
-        app_label = "course_overviews"
-
     @classmethod
     def get_from_id(cls, course_id):
         """Load a course run."""

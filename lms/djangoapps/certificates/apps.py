@@ -1,6 +1,0 @@
-# The slice: written for this repository, in place of the platform's file of this path.
-from django.apps import AppConfig
-
-
-class CertificatesConfig(AppConfig):
-    name = "lms.djangoapps.certificates"
