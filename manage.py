@@ -3,8 +3,7 @@
 """
 Runs a Django command in the LMS or in Studio: ``./manage.py {lms|cms} [--settings NAME] COMMAND ...``.
 
-``--settings NAME`` picks ``<lms|cms>/envs/NAME.py``. Without it, the environment variable ``EDX_PLATFORM_SETTINGS``
-gives that name unless ``DJANGO_SETTINGS_MODULE`` is set; with none of them it is ``devstack``.
+``--settings NAME`` picks ``<lms|cms>/envs/NAME.py``. Without it and ``DJANGO_SETTINGS_MODULE``, it is ``devstack``.
 """
 
 import argparse
@@ -19,12 +18,9 @@ def main(argv):
     parser.add_argument("--settings")
     options, django_arguments = parser.parse_known_args(argv)
 
-    environment_settings = os.environ.get("EDX_PLATFORM_SETTINGS")
     if options.settings:
         os.environ["DJANGO_SETTINGS_MODULE"] = f"{options.variant}.envs.{options.settings}"
-    elif "DJANGO_SETTINGS_MODULE" not in os.environ:
-        os.environ["DJANGO_SETTINGS_MODULE"] = f"{options.variant}.envs.{environment_settings or 'devstack'}"
-    os.environ.setdefault("SERVICE_VARIANT", options.variant)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", f"{options.variant}.envs.devstack")
 
     from django.core.management import execute_from_command_line
 
