@@ -88,7 +88,7 @@ quality: $(INSTALLED) docs  ## ruff, mypy, the platform's gates, imports, annota
 	$(BIN)/mypy
 	$(BIN)/python -m testbed.checks.platform_gates
 	$(BIN)/python -m pytest -q testbed/tests/checks
-	$(BIN)/python manage.py cms check
+	$(BIN)/python manage.py cms --settings test check
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/code_annotations static_find_annotations --config_file .annotations.yml --source_path lms --no_report
 	$(BIN)/code_annotations static_find_annotations --config_file .annotations.yml --source_path openedx --no_report

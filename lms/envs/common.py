@@ -3,7 +3,6 @@
 
 import os
 
-from openedx.core.lib.derived import Derived
 from openedx.envs.common import *  # noqa: F403  # pylint: disable=wildcard-import
 
 SERVICE_VARIANT = os.environ.get("SERVICE_VARIANT", "lms")
@@ -24,12 +23,9 @@ OAUTH_ID_TOKEN_EXPIRATION = 60 * 60
 CREDENTIALS_INTERNAL_SERVICE_URL = "http://localhost:8005"
 CREDENTIALS_SERVICE_USERNAME = "credentials_service_user"
 
-QUEUE_VARIANT = "lms."
-DEFAULT_PRIORITY_QUEUE = f"edx.{QUEUE_VARIANT}core.default"
-CELERY_QUEUES = {DEFAULT_PRIORITY_QUEUE: {}}
+DEFAULT_PRIORITY_QUEUE = "edx.lms.core.default"
 CELERY_DEFAULT_QUEUE = DEFAULT_PRIORITY_QUEUE
-CELERY_DEFAULT_ROUTING_KEY = DEFAULT_PRIORITY_QUEUE
-PROGRAM_CERTIFICATES_ROUTING_KEY = Derived(lambda settings: settings.DEFAULT_PRIORITY_QUEUE)
+PROGRAM_CERTIFICATES_ROUTING_KEY = DEFAULT_PRIORITY_QUEUE
 
 #### Event bus producing ####
 

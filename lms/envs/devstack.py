@@ -1,8 +1,6 @@
 # The slice: written for this repository, in place of the platform's file of this path.
 """Settings for working on the LMS: no configuration file, and secrets that everyone knows."""
 
-from openedx.core.lib.derived import derive_settings
-
 from .common import *  # noqa: F403
 
 DEBUG = True
@@ -10,5 +8,3 @@ SECRET_KEY = "devstack-only-secret-key"
 JWT_AUTH.update({"JWT_SECRET_KEY": "devstack-only-jwt-secret-of-32-bytes-or-more"})
 
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": REPO_ROOT / "lms.sqlite3"}}
-
-derive_settings(__name__)

@@ -1,24 +1,26 @@
 # The slice: written for this repository, in place of the platform's file of this path.
 """Settings of a real LMS: ``common`` plus the YAML file named by the environment variable ``LMS_CFG``."""
 
-from openedx_events.event_bus import merge_producer_configs
+import os
 
-from openedx.core.lib.derived import derive_settings
-from openedx.envs.production import MERGED_SETTINGS, broker_url, read_config
+import yaml
+from django.core.exceptions import ImproperlyConfigured
+from openedx_events.event_bus import merge_producer_configs
 
 from .common import *  # noqa: F403
 
-_config = read_config("LMS_CFG")
+if "LMS_CFG" not in os.environ:
+    raise ImproperlyConfigured("The environment variable LMS_CFG must name a YAML file")
+with open(os.environ["LMS_CFG"], encoding="utf-8") as _file:
+    _config = {"CELERY_BROKER_TRANSPORT": "redis", **yaml.safe_load(_file)}
 
-vars().update({name: value for name, value in _config.items() if name not in MERGED_SETTINGS})
-JWT_AUTH.update(_config["JWT_AUTH"])
-if _config.get("CELERY_QUEUES"):
-    CELERY_QUEUES = {queue: {} for queue in _config["CELERY_QUEUES"]}
-if "BROKER_URL" not in _config:
-    BROKER_URL = broker_url(_config)
+_merged = ("EVENT_BUS_PRODUCER_CONFIG", "JWT_AUTH")
+vars().update({name: value for name, value in _config.items() if name not in _merged})
+JWT_AUTH.update(_config.get("JWT_AUTH") or {})
 INSTALLED_APPS += _config.get("ADDL_INSTALLED_APPS") or []
 
-derive_settings(__name__)
+_parts = ("TRANSPORT", "USER", "PASSWORD", "HOSTNAME", "VHOST")
+BROKER_URL = "{}://{}:{}@{}/{}".format(*(_config.get(f"CELERY_BROKER_{part}") or "" for part in _parts))
 
 EXPLICIT_QUEUES = {
     f"openedx.core.djangoapps.programs.tasks.{task}": {"queue": PROGRAM_CERTIFICATES_ROUTING_KEY}

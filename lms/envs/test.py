@@ -3,8 +3,6 @@
 
 from django.core.management.utils import get_random_secret_key
 
-from openedx.core.lib.derived import derive_settings
-
 from .common import *  # noqa: F403
 from openedx.envs.test import *  # noqa: F403 - after common, which it overrides
 
@@ -14,5 +12,3 @@ INSTALLED_APPS += ["oauth2_provider"]
 JWT_AUTH.update({"JWT_SECRET_KEY": get_random_secret_key()})
 
 CREDENTIALS_INTERNAL_SERVICE_URL = "https://credentials-internal.example.com"
-
-derive_settings(__name__)

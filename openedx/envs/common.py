@@ -36,7 +36,6 @@ JWT_AUTH = {
 }
 
 # Celery reads the Django settings without a namespace, so these are its upper-case names.
-BROKER_URL = "redis://localhost:6379/0"
 CELERY_ROUTES = "openedx.core.lib.celery.routers.route_task"
 CELERYD_HIJACK_ROOT_LOGGER = False
 EXPLICIT_QUEUES = {}

@@ -1,5 +1,5 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""The Celery application. Only ``lms.celery`` and ``cms.celery`` import it."""
+"""The Celery application. Only ``lms.celery`` imports it."""
 
 from celery import Celery
 
