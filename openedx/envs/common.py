@@ -20,7 +20,6 @@ INSTALLED_APPS = [
     "django.contrib.sites",
     "config_models",
     "django_celery_results",
-    "waffle",
     "openedx_events",
     "common.djangoapps.student",
     "openedx.core.djangoapps.content.course_overviews",

@@ -78,7 +78,7 @@ def set_up(catalog_url: str) -> None:
 @action
 def create_courses(keys: Sequence[str]) -> None:
     for key in map(CourseKey.from_string, keys):
-        CourseOverview.objects.get_or_create(id=key, defaults={"org": key.org or "", "display_name": str(key)})
+        CourseOverview.objects.get_or_create(id=key)
 
 
 @action
@@ -135,7 +135,7 @@ def certify(username: str, course_run: str, mode: str = "verified") -> None:
 @action
 def invalidate(username: str, course_run: str) -> None:
     key = CourseKey.from_string(course_run)
-    GeneratedCertificate.objects.get(user=_user(username), course_id=key).invalidate(source="testbed")
+    GeneratedCertificate.objects.get(user=_user(username), course_id=key).invalidate()
 
 
 @action

@@ -9,9 +9,7 @@ from openedx.core.djangoapps.content.course_overviews.models import CourseOvervi
 class CourseMode(models.Model):
     """A mode of a course run, such as audit or verified."""
 
-    course = models.ForeignKey(
-        CourseOverview, db_constraint=False, db_index=True, related_name="modes", on_delete=models.DO_NOTHING
-    )
+    course = models.ForeignKey(CourseOverview, db_constraint=False, on_delete=models.DO_NOTHING)
     mode_slug = models.CharField(max_length=100)
 
     HONOR = "honor"

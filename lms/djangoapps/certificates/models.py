@@ -8,7 +8,6 @@ from opaque_keys.edx.django.models import CourseKeyField
 
 from common.djangoapps.course_modes.models import CourseMode
 from lms.djangoapps.certificates.data import CertificateStatuses
-from openedx.core.djangoapps.content.course_overviews.models import CourseOverview
 from openedx.core.djangoapps.signals.signals import COURSE_CERT_AWARDED, COURSE_CERT_CHANGED, COURSE_CERT_REVOKED
 
 
@@ -17,19 +16,8 @@ class EligibleCertificateManager(models.Manager):
 
     def get_queryset(self):
         """Leave out audit certificates."""
-        return (
-            super()
-            .get_queryset()
-            .exclude(status__in=(CertificateStatuses.audit_passing, CertificateStatuses.audit_notpassing))
-        )
-
-
-class EligibleAvailableCertificateManager(EligibleCertificateManager):
-    """Of those, the ones whose course run still exists."""
-
-    def get_queryset(self):
-        """Leave out course runs without an overview."""
-        return super().get_queryset().filter(course_id__in=CourseOverview.objects.values("id"))
+        audit = (CertificateStatuses.audit_passing, CertificateStatuses.audit_notpassing)
+        return super().get_queryset().exclude(status__in=audit)
 
 
 class GeneratedCertificate(models.Model):
@@ -43,7 +31,6 @@ class GeneratedCertificate(models.Model):
 
     objects = models.Manager()
     eligible_certificates = EligibleCertificateManager()
-    eligible_available_certificates = EligibleAvailableCertificateManager()
 
     class Meta:
         unique_together = (("user", "course_id"),)
@@ -59,10 +46,9 @@ class GeneratedCertificate(models.Model):
         if CertificateStatuses.is_passing_status(self.status):
             self._tell(COURSE_CERT_AWARDED)
 
-    def invalidate(self, mode=None, source=None):
+    def invalidate(self):
         """Take the certificate back."""
         self.status = CertificateStatuses.unavailable
-        self.mode = mode or self.mode
         self.save()
         self._tell(COURSE_CERT_REVOKED)
 

@@ -11,17 +11,6 @@ from common.djangoapps.student.models import CourseEnrollment, UserProfile
 from openedx.core.djangoapps.content.course_overviews.tests.factories import CourseOverviewFactory
 
 
-class UserProfileFactory(DjangoModelFactory):
-    """A profile named after its user."""
-
-    class Meta:
-        model = UserProfile
-        django_get_or_create = ("user",)
-
-    user = None
-    name = factory.LazyAttribute(lambda profile: f"{profile.user.first_name} {profile.user.last_name}")
-
-
 class UserFactory(DjangoModelFactory):
     """An active learner, with a profile once they are in the database."""
 
@@ -39,9 +28,10 @@ class UserFactory(DjangoModelFactory):
 
     @factory.post_generation
     def profile(self, create, extracted, **kwargs):
-        """Give the learner a profile."""
+        """Give the learner a profile with their name."""
         if create:
-            UserProfileFactory(user=self, **kwargs)
+            defaults = {"name": f"{self.first_name} {self.last_name}", **kwargs}
+            UserProfile.objects.get_or_create(user=self, defaults=defaults)
 
 
 class CourseEnrollmentFactory(DjangoModelFactory):

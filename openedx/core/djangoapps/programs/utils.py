@@ -8,7 +8,6 @@ from common.djangoapps.student.models import CourseEnrollment
 from lms.djangoapps.certificates import api as certificate_api
 from lms.djangoapps.certificates.data import CertificateStatuses
 from openedx.core.djangoapps.catalog.utils import get_programs
-from openedx.core.djangoapps.content.course_overviews.models import CourseOverview
 
 
 class ProgramProgressMeter:
@@ -44,7 +43,7 @@ class ProgramProgressMeter:
         course_dates = []
         for course in program["courses"]:
             run_dates = [
-                certificate_api.available_date_for_certificate(CourseOverview.get_from_id(run["key"]), certificate)
+                certificate.modified_date
                 for run in course["course_runs"]
                 if (certificate := certificates.get(run["key"])) and _counts(certificate, run)
             ]

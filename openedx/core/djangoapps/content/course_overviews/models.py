@@ -9,9 +9,7 @@ from opaque_keys.edx.keys import CourseKey
 class CourseOverview(models.Model):
     """A course run."""
 
-    id = CourseKeyField(db_index=True, primary_key=True, max_length=255)
-    org = models.TextField(max_length=255, default="outdated_entry")
-    display_name = models.TextField(null=True)
+    id = CourseKeyField(primary_key=True, max_length=255)
     end = models.DateTimeField(null=True)
     self_paced = models.BooleanField(default=False)
     certificates_display_behavior = models.TextField(null=True)

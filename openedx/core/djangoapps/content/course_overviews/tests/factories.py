@@ -17,10 +17,9 @@ class CourseOverviewFactory(DjangoModelFactory):
     class Meta:
         model = CourseOverview
         django_get_or_create = ("id",)
-        exclude = ("run",)
+        exclude = ("org", "run")
 
     run = factory.Sequence("2012_Fall_{}".format)
     org = "edX"
     id = factory.LazyAttribute(lambda course: CourseLocator(course.org, "toy", course.run))
-    display_name = factory.LazyAttribute(lambda course: f"{course.id} Course")
     end = factory.LazyFunction(lambda: now() + timedelta(days=30))
