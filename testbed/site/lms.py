@@ -67,11 +67,7 @@ def set_up(catalog_url: str) -> None:
     SiteConfiguration.objects.create(
         site=Site.objects.get(), enabled=True, site_values={"COURSE_CATALOG_API_URL": catalog_url}
     )
-    url = settings.CREDENTIALS_INTERNAL_SERVICE_URL
-    CredentialsApiConfig(
-        enabled=True, enable_learner_issuance=True, internal_service_url=url, public_service_url=url
-    ).save()
-    CatalogIntegration(enabled=True, internal_api_url=catalog_url).save()
+    CredentialsApiConfig(enabled=True, enable_learner_issuance=True).save()
     call_command("cache_programs")
 
 

@@ -8,21 +8,10 @@ log = logging.getLogger(__name__)
 
 
 def get_api_data(
-    api_config,
-    resource,
-    api_client,
-    base_api_url,
-    querystring=None,
-    traverse_pagination=True,
-    raise_on_error=False,
+    api_config, resource, api_client, base_api_url, querystring, traverse_pagination=True, raise_on_error=False
 ):
-    """
-    Read a resource. As in the platform, the requests have no time-out, and a page without results counts as empty.
-    """
-    if not api_config.enabled:
-        log.warning(f"{api_config.API_NAME} configuration is disabled.")
-        return []
-    url, querystring = urljoin(f"{base_api_url}/", f"{resource}/"), querystring or {}
+    """Read a resource. As in the platform, requests have no time-out, and a page without results counts as empty."""
+    url = urljoin(f"{base_api_url}/", f"{resource}/")
     try:
         page = _get_page(api_client, url, querystring)
         if not traverse_pagination:

@@ -9,9 +9,6 @@ from django.db import models
 class CatalogIntegration(ConfigurationModel):
     """Configuration of the catalog."""
 
-    API_NAME = "catalog"
-
-    internal_api_url = models.URLField()
     service_username = models.CharField(max_length=100, default="lms_catalog_service_user")
 
     def get_service_user(self):

@@ -9,41 +9,31 @@ from django.db import models
 
 from openedx.core.djangoapps.site_configuration import helpers as configuration_helpers
 
-API_VERSION = "v2"
-
 
 class CredentialsApiConfig(ConfigurationModel):
-    """Configuration of Credentials. The addresses come from settings and sites; the two URL fields are deprecated."""
+    """Configuration of Credentials. The addresses come from settings and sites."""
 
     API_NAME = "credentials"
 
-    internal_service_url = models.URLField()
-    public_service_url = models.URLField()
     enable_learner_issuance = models.BooleanField(default=False)
 
     @property
     def internal_api_url(self):
         """str: the root of the service's REST API."""
-        return self._api_url(
-            configuration_helpers.get_value(
-                "CREDENTIALS_INTERNAL_SERVICE_URL", settings.CREDENTIALS_INTERNAL_SERVICE_URL
-            )
-        )
+        default = settings.CREDENTIALS_INTERNAL_SERVICE_URL
+        return _api_url(configuration_helpers.get_value("CREDENTIALS_INTERNAL_SERVICE_URL", default))
 
     @staticmethod
     def get_internal_api_url_for_org(org):
         """Find the root of the REST API that an organisation's site uses."""
-        return CredentialsApiConfig._api_url(
-            configuration_helpers.get_value_for_org(
-                org, "CREDENTIALS_INTERNAL_SERVICE_URL", settings.CREDENTIALS_INTERNAL_SERVICE_URL
-            )
-        )
-
-    @staticmethod
-    def _api_url(root):
-        return urljoin(root, f"/api/{API_VERSION}/")
+        default = settings.CREDENTIALS_INTERNAL_SERVICE_URL
+        return _api_url(configuration_helpers.get_value_for_org(org, "CREDENTIALS_INTERNAL_SERVICE_URL", default))
 
     @property
     def is_learner_issuance_enabled(self):
         """bool: whether the LMS asks Credentials for learners' certificates."""
         return self.enabled and self.enable_learner_issuance
+
+
+def _api_url(root):
+    return urljoin(root, "/api/v2/")

@@ -23,11 +23,9 @@ def get_credentials_api_base_url(org=None):
     return CredentialsApiConfig.current().internal_api_url
 
 
-def get_credentials(user, program_uuid=None, credential_type=None, raise_on_error=False):
+def get_credentials(user, credential_type=None, raise_on_error=False):
     """List what a learner has been awarded, asking as the learner."""
     querystring = {"username": user.username, "status": "awarded", "only_visible": "True"}
-    if program_uuid:
-        querystring["program_uuid"] = program_uuid
     if credential_type:
         querystring["type"] = credential_type
     return get_api_data(

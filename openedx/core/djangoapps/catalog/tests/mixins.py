@@ -9,10 +9,5 @@ class CatalogIntegrationMixin:
 
     def create_catalog_integration(self, **kwargs):
         """Configure the catalog."""
-        defaults = {
-            "enabled": True,
-            "internal_api_url": "https://catalog-internal.example.com/api/v1/",
-            "service_username": "lms_catalog_service_user",
-        }
-        CatalogIntegration(**{**defaults, **kwargs}).save()
+        CatalogIntegration(**{"enabled": True, **kwargs}).save()
         return CatalogIntegration.current()

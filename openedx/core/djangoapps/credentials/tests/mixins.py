@@ -9,11 +9,5 @@ class CredentialsApiConfigMixin:
 
     def create_credentials_config(self, **kwargs):
         """Configure Credentials."""
-        defaults = {
-            "enabled": True,
-            "internal_service_url": "http://internal.credentials.org/",
-            "public_service_url": "http://public.credentials.org/",
-            "enable_learner_issuance": True,
-        }
-        CredentialsApiConfig(**{**defaults, **kwargs}).save()
+        CredentialsApiConfig(**{"enabled": True, "enable_learner_issuance": True, **kwargs}).save()
         return CredentialsApiConfig.current()

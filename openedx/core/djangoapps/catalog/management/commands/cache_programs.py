@@ -1,19 +1,15 @@
 # The slice: written for this repository, in place of the platform's file of this path.
 """Management command ``cache_programs``."""
 
-import logging
-import sys
 from urllib.parse import urljoin
 
-from django.contrib.sites.models import Site
 from django.core.cache import cache
 from django.core.management import BaseCommand
 
 from openedx.core.djangoapps.catalog.cache import PROGRAM_CACHE_KEY_TPL, SITE_PROGRAM_UUIDS_CACHE_KEY_TPL
 from openedx.core.djangoapps.catalog.models import CatalogIntegration
 from openedx.core.djangoapps.catalog.utils import get_catalog_api_client
-
-logger = logging.getLogger(__name__)
+from openedx.core.djangoapps.site_configuration.models import SiteConfiguration
 
 
 class Command(BaseCommand):
@@ -22,31 +18,14 @@ class Command(BaseCommand):
     help = "Rebuild the LMS's cache of programs."
 
     def handle(self, *args, **options):
-        """Cache the programs of all sites; exit with 1 if any could not be read."""
+        """Cache the programs of all sites."""
         client = get_catalog_api_client(CatalogIntegration.current().get_service_user())
-        failed = False
-        for site in Site.objects.all():
-            configuration = getattr(site, "configuration", None)
-            api_url = configuration and configuration.get_value("COURSE_CATALOG_API_URL")
-            uuids, programs = [], {}
-            if api_url:
-                url = urljoin(f"{api_url}/", "programs/")
-                try:
-                    uuids = self._read(
-                        client, url, {"exclude_utm": 1, "status": ("active", "retired"), "uuids_only": 1}
-                    )
-                    for uuid in uuids:
-                        program = self._read(client, urljoin(url, f"{uuid}/"), {"exclude_utm": 1})
-                        programs[PROGRAM_CACHE_KEY_TPL.format(uuid=uuid)] = program
-                except Exception:  # pylint: disable=broad-except
-                    logger.exception(f"Failed to read the programs of site {site.domain}.")
-                    failed = True
-                    continue
-            cache.set_many(programs, None)
-            cache.set(SITE_PROGRAM_UUIDS_CACHE_KEY_TPL.format(domain=site.domain), uuids, None)
-            logger.info(f"Cached {len(uuids)} programs of site {site.domain}.")
-        if failed:
-            sys.exit(1)
+        for configuration in SiteConfiguration.objects.all():
+            url = urljoin(f"{configuration.get_value('COURSE_CATALOG_API_URL')}/", "programs/")
+            uuids = self._read(client, url, {"exclude_utm": 1, "status": ("active", "retired"), "uuids_only": 1})
+            programs = {uuid: self._read(client, urljoin(url, f"{uuid}/"), {"exclude_utm": 1}) for uuid in uuids}
+            cache.set_many({PROGRAM_CACHE_KEY_TPL.format(uuid=uuid): programs[uuid] for uuid in uuids}, None)
+            cache.set(SITE_PROGRAM_UUIDS_CACHE_KEY_TPL.format(domain=configuration.site.domain), uuids, None)
 
     @staticmethod
     def _read(client, url, params):
