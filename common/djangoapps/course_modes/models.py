@@ -19,9 +19,6 @@ class CourseMode(models.Model):
     NO_ID_PROFESSIONAL_MODE = "no-id-professional"
     CREDIT_MODE = "credit"
 
-    class Meta:
-        unique_together = ("course", "mode_slug")
-
     @property
     def slug(self):
         """The mode's name."""
