@@ -119,7 +119,7 @@ def test_configuration_is_the_same_object_until_it_is_saved(config: CredentialsA
     ("signal", "extra", "reads", "task", "arguments"),
     [
         (signals.COURSE_CERT_AWARDED, {}, 1, AWARD, ["learner"]),
-        (signals.COURSE_CERT_CHANGED, {"verbose": True}, 2, AWARD_COURSE, ["learner", str(RUN)]),
+        (signals.COURSE_CERT_CHANGED, {}, 2, AWARD_COURSE, ["learner", str(RUN)]),
         (signals.COURSE_CERT_REVOKED, {}, 1, REVOKE, ["learner", str(RUN)]),
         (signals.COURSE_CERT_DATE_CHANGE, {}, 1, SET_DATE, [str(RUN)]),
         (COURSE_PACING_CHANGED, {"updated_course_overview": mock.Mock(id=RUN)}, 1, SET_DATE, [str(RUN)]),

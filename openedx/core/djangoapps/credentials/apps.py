@@ -6,8 +6,9 @@ class CredentialsConfig(AppConfig):
     name = "openedx.core.djangoapps.credentials"
 
     def ready(self):
-        """Connect the receivers; the platform does so through its plugin mechanism."""
+        """Import the tasks, which Celery does not find, and connect the receivers, as the platform's plug-ins do."""
         from openedx.core.djangoapps.credentials.signals import handle_cert_change
+        from openedx.core.djangoapps.credentials.tasks.v1 import tasks  # noqa: F401
         from openedx.core.djangoapps.signals.signals import COURSE_CERT_CHANGED
 
         COURSE_CERT_CHANGED.connect(handle_cert_change)

@@ -33,9 +33,6 @@ def handle_course_cert_awarded(sender, user, course_key, mode, status, **kwargs)
 @receiver(COURSE_CERT_CHANGED)
 def handle_course_cert_changed(sender, user, course_key, mode, status, **kwargs):
     """Credentials keeps a copy of each course certificate."""
-    verbose = kwargs.get("verbose", False)
-    if verbose:
-        LOGGER.info(f"The certificate of user {user.id} in {course_key} changed: mode {mode}, status {status}")
     if not is_credentials_enabled():
         return
     if not is_learner_records_enabled_for_org(course_key.org):

@@ -1,29 +1,15 @@
 # The slice: written for this repository, in place of the platform's file of this path.
-"""What Credentials is told beside the certificates, and what it is told again."""
-
-import logging
+"""What Credentials is told again."""
 
 from celery import shared_task
 
 from lms.djangoapps.certificates.api import get_recently_modified_certificates
 from lms.djangoapps.certificates.data import CertificateStatuses
-from openedx.core.djangoapps.credentials.api import is_credentials_enabled
 from openedx.core.djangoapps.programs.signals import (
     handle_course_cert_awarded,
     handle_course_cert_changed,
     handle_course_cert_revoked,
 )
-
-logger = logging.getLogger(__name__)
-
-
-def send_grade_if_interesting(user, course_run_key, mode, status, letter_grade, percent_grade, verbose=False):
-    """
-    Send a learner's grade to Credentials. The slice has no grades; it keeps the check that precedes them, because each
-    change of a course certificate passes through it.
-    """
-    if is_credentials_enabled() and verbose:
-        logger.info(f"No grade to send for user {user.id} in {course_run_key}")
 
 
 @shared_task(ignore_result=True)
