@@ -103,15 +103,7 @@ def test_the_lms_has_both_events_disabled_and_studio_has_neither(load: Callable[
     assert load("cms.envs.test").EVENT_BUS_PRODUCER_CONFIG == {}
 
 
-# Configuration, signals and tasks
-
-
-def test_configuration_is_the_same_object_until_it_is_saved(config: CredentialsApiConfig) -> None:
-    assert CredentialsApiConfig.current() is config
-    config.enabled = False
-    assert not CredentialsApiConfig.current().is_learner_issuance_enabled
-    CredentialsApiConfigMixin().create_credentials_config()
-    assert CredentialsApiConfig.current().is_learner_issuance_enabled
+# Signals and tasks
 
 
 @pytest.mark.parametrize(
