@@ -2,6 +2,7 @@
 # award_program_certificate() and revoke_program_certificate() return, select_related("profile"), and the last task.
 """Celery tasks that keep the Credentials service informed of what learners have earned."""
 
+from contextlib import contextmanager
 from urllib.parse import urljoin
 
 from celery import shared_task
@@ -181,6 +182,17 @@ def _check_that_credentials_is_enabled(task):
         raise MaxRetriesExceededError(error)
 
 
+@contextmanager
+def _retrying(action):
+    """Log what goes wrong, and have Celery try again."""
+    try:
+        yield
+    except Exception as exc:
+        error = f"Failed to {action}: {exc}"
+        LOGGER.exception(error)
+        raise MaxRetriesExceededError(error) from exc
+
+
 @shared_task(**TASK_OPTIONS)
 def award_program_certificates(self, username):
     """Award the certificates of all programs that a learner has completed."""
@@ -195,7 +207,7 @@ def award_program_certificates(self, username):
         return
 
     LOGGER.info(f"Running task award_program_certificates for user {student.id}")
-    try:
+    with _retrying(f"determine the program certificates to award to user {student.id}"):
         completed_programs = {}
         for site in Site.objects.all():
             completed_programs.update(get_completed_programs(site, student))
@@ -203,21 +215,13 @@ def award_program_certificates(self, username):
             LOGGER.warning(f"Task award_program_certificates: user {student.id} has completed no program")
             return
         already_certified = get_certified_programs(student)
-    except Exception as exc:
-        error = f"Failed to determine the program certificates to award to user {student.id}: {exc}"
-        LOGGER.exception(error)
-        raise MaxRetriesExceededError(error) from exc
 
     new_program_uuids = sorted(set(completed_programs) - set(already_certified) - set(excluded))
     if not new_program_uuids:
         LOGGER.warning(f"User {student.id} is not eligible for any new program certificate")
     else:
-        try:
+        with _retrying("create a Credentials API client to award program certificates"):
             client = _service_client()
-        except Exception as exc:
-            error = "Failed to create a Credentials API client to award program certificates"
-            LOGGER.exception(error)
-            raise MaxRetriesExceededError(error) from exc
 
         failed_program_uuids = []
         for program_uuid in new_program_uuids:
@@ -263,26 +267,18 @@ def revoke_program_certificates(self, username, course_key):
         LOGGER.warning("Task revoke_program_certificates was called with a username that is unknown")
         return
 
-    try:
+    with _retrying(f"determine the program certificates to revoke from user {student.id}"):
         programs = get_inverted_programs(student).get(course_key)
         if not programs:
             LOGGER.warning(f"Course run {course_key} is in no program of user {student.id}")
             return
         program_uuids = get_revokable_program_uuids(programs, student)
-    except Exception as exc:
-        error = f"Failed to determine the program certificates to revoke from user {student.id}: {exc}"
-        LOGGER.exception(error)
-        raise MaxRetriesExceededError(error) from exc
 
     if not program_uuids:
         LOGGER.info(f"User {student.id} holds no certificate of a program with course run {course_key}")
     else:
-        try:
+        with _retrying("create a Credentials API client to revoke program certificates"):
             client = _service_client()
-        except Exception as exc:
-            error = "Failed to create a Credentials API client to revoke program certificates"
-            LOGGER.exception(error)
-            raise MaxRetriesExceededError(error) from exc
 
         failed_program_uuids = []
         for program_uuid in program_uuids:
@@ -317,7 +313,7 @@ def award_course_certificate(self, username, course_run_key):
     except InvalidKeyError:
         LOGGER.warning(f"{skipped} Failed to determine course key")
         return
-    try:
+    with _retrying(f"award course certificate for user {user.id} in course run {course_run_key}"):
         certificate = get_eligible_certificate(user, course_key)
         if not certificate:
             LOGGER.warning(f"{skipped} The learner has no eligible certificate")
@@ -333,10 +329,6 @@ def award_course_certificate(self, username, course_run_key):
         except ObjectDoesNotExist:
             date_override = None
         post_course_certificate(_service_client(), username, certificate, date_override, org=course_key.org)
-    except Exception as exc:
-        error = f"Failed to award course certificate for user {user.id} in course run {course_run_key}: {exc}"
-        LOGGER.exception(error)
-        raise MaxRetriesExceededError(error) from exc
     LOGGER.info(f"Sent the certificate of user {user.id} in course run {course_run_key}")
 
 
