@@ -8,7 +8,6 @@ from django.contrib.auth.models import User
 from factory.django import DjangoModelFactory
 
 from common.djangoapps.student.models import CourseEnrollment, UserProfile
-from openedx.core.djangoapps.content.course_overviews.tests.factories import CourseOverviewFactory
 
 
 class UserFactory(DjangoModelFactory):
@@ -35,15 +34,9 @@ class UserFactory(DjangoModelFactory):
 
 
 class CourseEnrollmentFactory(DjangoModelFactory):
-    """An enrolment; ``course_id`` may name a course run that is not there yet."""
+    """An enrolment; the caller gives the course run."""
 
     class Meta:
         model = CourseEnrollment
 
     user = factory.SubFactory(UserFactory)
-
-    @classmethod
-    def _create(cls, model_class, *args, **kwargs):
-        if "course_id" in kwargs:
-            CourseOverviewFactory(id=kwargs["course_id"])
-        return super()._create(model_class, *args, **kwargs)
