@@ -41,7 +41,6 @@ from xmodule.data import CertificatesDisplayBehaviors
 pytestmark = pytest.mark.django_db
 
 RUN = CourseKey.from_string("course-v1:OpenX+A+2026")
-OTHER_RUN = CourseKey.from_string("course-v1:OpenX+B+2026")
 TOPIC = "learning-program-certificate-lifecycle"
 SECRETS = {"SECRET_KEY": "s", "JWT_AUTH": {"JWT_SECRET_KEY": "j"}}
 URL = "https://credentials-internal.example.com/api/v2/"

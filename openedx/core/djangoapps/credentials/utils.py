@@ -25,9 +25,7 @@ def get_credentials_api_base_url(org=None):
 
 def get_credentials(user, credential_type=None, raise_on_error=False):
     """List what a learner has been awarded, asking as the learner."""
-    querystring = {"username": user.username, "status": "awarded", "only_visible": "True"}
-    if credential_type:
-        querystring["type"] = credential_type
+    querystring = {"username": user.username, "status": "awarded", "only_visible": "True", "type": credential_type}
     return get_api_data(
         CredentialsApiConfig.current(),
         "credentials",
