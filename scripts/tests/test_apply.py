@@ -92,27 +92,6 @@ def test_it_runs_from_anywhere_and_a_closed_pipe_ends_it_quietly(checkout: Path,
         assert (checkout / EVENTS).exists() == (not options)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (EVENTS, "openedx/no_such_file.py", "change.toml: openedx/no_such_file.py: no such file"),
-        (EVENTS, "../change/change.toml", "change.toml: .*: no such file"),
-        (APPS, EVENTS, "change.toml: .*events.py: .* does not know how to edit it for operation"),
-        ("message = ", "text = ", "change.toml: whole file: cannot be read"),
-        ("files = [", "files = ", "change.toml: whole file: cannot be read"),
-        (EMPTY, GONE, f"change.toml: {GONE}: listed as removed, but this repository has it"),
-    ],
-)
-def test_a_wrong_manifest_is_refused(
-    recovery: Path, checkout: Path, refuse: Refuse, old: str, new: str, message: str
-) -> None:
-    manifest = recovery / "change.toml"
-    manifest.write_text(manifest.read_text().replace(old, new, 1))
-    if new == GONE:
-        write_file(recovery, GONE, b"")
-    refuse(checkout, message)
-
-
 DIRTY = "checkout: has uncommitted changes"
 LINK = "checkout: this path leads over a symbolic link"
 REFUSED = {

@@ -77,6 +77,7 @@ def test_a_part_stands_on_those_before_it(copy: Path, run: Run, name: str) -> No
 def test_this_repository_without_its_change_gets_it_back(stripped: Path) -> None:
     changes = {change.path: change.new for change in apply_to_platform.plan(stripped, PARTS, [])}
     assert changes == {path: (REPOSITORY / path).read_bytes() for part in PARTS for path in [*part.files, *part.edits]}
+    assert not [path for part in PARTS for path in part.removed if (REPOSITORY / path).exists()]
 
 
 @pytest.mark.parametrize("name", NAMES)
