@@ -1,6 +1,5 @@
-"""What the tests of the commands share: git, a small change, checkouts for it, and a copy of this repository."""
+"""What the tests of the commands share: git, checkouts for the small change, and a copy of this repository."""
 
-import json
 import os
 import re
 import shutil
@@ -14,23 +13,8 @@ import pytest
 from apply_to_platform import APPS, REPOSITORY, SETTINGS
 from checkout import TASKS
 
+from tests import small_change
 from tests.edits.shapes import shape
-
-# The small change that most tests apply.
-EVENTS = "openedx/core/djangoapps/programs/events.py"
-EMPTY = "openedx/core/djangoapps/programs/management/__init__.py"
-HOW_TO = "docs/how-to/program-certificate-events.rst"
-FIRST_PAGE, LATER_PAGE = "docs/how-to/first.rst", "docs/how-to/later.rst"
-LATER_ITEM = "* Comes with the other page,\n  which is :doc:`later`.\n"
-FIRST_TEXT = f"First\n#####\n\n* Stays: :doc:`other`.\n{LATER_ITEM}* Stays, too.\n\nThis does not link: later.\n"
-NEW = (EVENTS, EMPTY, HOW_TO, FIRST_PAGE, LATER_PAGE)
-MESSAGES = {
-    "events": "feat: the events\n\nWhy, and how tested.\n",
-    "operation": "feat: watch them\n\nWhy.\n",
-    "event-bus": "feat: watch the bus\n\nWhy.\n",
-}
-GONE = "openedx/core/djangoapps/programs/reader.py"
-EARLIER = "# What an earlier version had: Zürich.\n".encode()
 
 Run = Callable[..., bytes]
 Refuse = Callable[..., None]
@@ -75,45 +59,12 @@ def shell(root: Path, commands: str) -> None:
 
 @pytest.fixture
 def change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let the command carry a small change: this repository's own settings and emitter, an empty file, an odd one."""
+    """Let the command carry the small change."""
     root = tmp_path / "change"
-    for path in (EVENTS, SETTINGS):
-        write_file(root, path, (REPOSITORY / path).read_bytes())
-    for path in (EMPTY, APPS, TASKS):
-        write_file(root, path, b"")
-    write_file(root, HOW_TO, "Zürich\r\n\x0c\rno line feed at the end".encode())
-    write_file(root, FIRST_PAGE, FIRST_TEXT.encode())
-    write_file(root, LATER_PAGE, b"Later\n")
-    manifest = "".join(
-        f"[[parts]]\nname = '{name}'\nfiles = {files}\nedits = {edits}\nmessage = {json.dumps(MESSAGES[name])}\n"
-        for name, files, edits in (
-            ("events", [EVENTS, EMPTY, HOW_TO], [SETTINGS, TASKS]),
-            ("operation", [FIRST_PAGE], [APPS]),
-            ("event-bus", [LATER_PAGE], [APPS]),
-        )
-    )
-    write_file(root, "change.toml", manifest.encode())
+    for path, content in small_change.FILES.items():
+        write_file(root, path, content)
     monkeypatch.setattr(apply_to_platform, "REPOSITORY", root)
     return root
-
-
-@pytest.fixture
-def recovery(change: Path) -> Path:
-    """Let the change have a part that adds the task and removes a file."""
-    write_file(change, TASKS, (REPOSITORY / TASKS).read_bytes())
-    write_file(change, "docs/how-to/repair.rst", b"Repair\n")
-    blob = git(change, "hash-object", "--stdin", content=EARLIER).decode()[:10]
-    part = f"""
-[[parts]]
-name = "recovery"
-files = ["docs/how-to/repair.rst"]
-edits = ["{TASKS}"]
-message = "feat: repair\\n\\nWhy.\\n"
-removed."{GONE}" = ["0123456789", "{blob}"]
-"""
-    manifest = change / "change.toml"
-    manifest.write_text(manifest.read_text() + part)
-    return change
 
 
 @pytest.fixture(scope="session")

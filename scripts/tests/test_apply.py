@@ -15,29 +15,11 @@ from apply_to_platform import APPS, REPOSITORY, SETTINGS
 from checkout import TASKS
 from edits.settings import EVENT_TYPES
 
-from tests.conftest import (
-    EARLIER,
-    EMPTY,
-    EVENTS,
-    FIRST_PAGE,
-    FIRST_TEXT,
-    GONE,
-    HOW_TO,
-    LATER_ITEM,
-    LATER_PAGE,
-    NEW,
-    Refuse,
-    Run,
-    commit,
-    git,
-    shell,
-    tree,
-    write_file,
-)
+from tests import small_change as small
+from tests.conftest import Refuse, Run, commit, git, shell, tree, write_file
 
 pytestmark = pytest.mark.usefixtures("change")
 
-EDITS = (SETTINGS, TASKS, APPS)
 SCRIPT = REPOSITORY / "scripts" / "apply_to_platform.py"
 COMMIT = "git add --all --force; git commit --quiet --message Prepared"
 
@@ -51,16 +33,19 @@ def test_apply_diff_and_apply_again(
 ) -> None:
     root = make_checkout(tasks, settings, newline)
     os.chmod(root / TASKS, 0o755)
-    git(root, "commit", "--quiet", "--all", "--message", "Executable")
+    write_file(root, small.GONE, small.EARLIER.replace(b"\n", newline.encode()))
+    commit(root)
     before = tree(root)
 
     patch = run(root, "--diff")
     assert tree(root) == before
     printed = run(root).decode().splitlines()
-    assert sorted(printed) == sorted([*(f"added {path}" for path in NEW), *(f"changed {path}" for path in EDITS)])
+    changed = [*(f"added {path}" for path in small.NEW), *(f"changed {path}" for path in small.EDITED)]
+    assert sorted(printed) == sorted([*changed, f"removed {small.GONE}"])
     applied = tree(root)
-    for path in NEW:
+    for path in small.NEW:
         assert applied[path][0] == (change / path).read_bytes()
+    assert small.GONE not in applied
     assert applied[TASKS][1] & 0o777 == 0o755
 
     # What was written is what the patch says.
@@ -89,10 +74,11 @@ def test_it_runs_from_anywhere_and_a_closed_pipe_ends_it_quietly(checkout: Path,
                 [*command, *options], cwd=tmp_path, stdout=closed, stderr=subprocess.PIPE, check=False
             )
         assert (result.returncode, result.stderr) == (1, b"")
-        assert (checkout / EVENTS).exists() == (not options)
+        assert (checkout / small.EVENTS).exists() == (not options)
 
 
 DIRTY = "checkout: has uncommitted changes"
+MINE = f"mkdir -p docs/how-to; echo mine > {small.HOW_TO}"
 LINK = "checkout: this path leads over a symbolic link"
 REFUSED = {
     "rm -rf .git": "checkout: .*not a git repository",
@@ -100,26 +86,24 @@ REFUSED = {
     f"git rm --quiet {TASKS}; mkdir -p {TASKS[:-3]}": f"{TASKS}: checkout: this release keeps its tasks elsewhere",
     f"sed -i s/raise_for_status/ok/ {TASKS}; {COMMIT}": f"{TASKS}: award_program_certificate.*: no requests-style call",
     f'echo "print 1" > {TASKS}; {COMMIT}': f"{TASKS}: whole file: not valid Python",
-    **{f"echo '# unfinished' >> {path}": f"{path}: {DIRTY}" for path in EDITS},
+    **{f"echo '# unfinished' >> {path}": f"{path}: {DIRTY}" for path in small.EDITED},
     f"echo '# unfinished' >> {TASKS}; git add {TASKS}": f"{TASKS}: {DIRTY}",
-    f"mkdir -p docs/how-to; echo mine > {HOW_TO}": f"{HOW_TO}: {DIRTY}",
-    f"mkdir -p .git/info docs/how-to; echo docs/ > .git/info/exclude; echo mine > {HOW_TO}": f"{HOW_TO}: {DIRTY}",
-    f"mkdir -p docs/how-to; echo old > {HOW_TO}; {COMMIT}; rm {HOW_TO}": f"{HOW_TO}: {DIRTY}",
-    f"mkdir -p {HOW_TO}": f"{HOW_TO}: checkout: cannot be read",
+    MINE: f"{small.HOW_TO}: {DIRTY}",
+    f"{MINE}; mkdir .git/info; echo docs/ > .git/info/exclude": f"{small.HOW_TO}: {DIRTY}",
+    f"{MINE}; {COMMIT}; rm {small.HOW_TO}": f"{small.HOW_TO}: {DIRTY}",
+    f"mkdir -p {small.HOW_TO}": f"{small.HOW_TO}: checkout: cannot be read",
     f"mv {TASKS} ../outside; ln -s $PWD/../outside {TASKS}; {COMMIT}": LINK,
     f"mv openedx/core ../outside; ln -s $PWD/../outside openedx/core; {COMMIT}": LINK,
     f"mkdir ../outside; ln -s ../outside docs; {COMMIT}": LINK,
-    f"mkdir -p docs/how-to; ln -s ../../../outside {HOW_TO}; {COMMIT}": LINK,
+    f"mkdir -p docs/how-to; ln -s ../../../outside {small.HOW_TO}; {COMMIT}": LINK,
     # What an earlier version had.
-    f"echo mine > {GONE}; {COMMIT}": f"{GONE}: checkout: .* this one differs: remove it yourself",
-    f"echo '{EARLIER.decode().strip()}' > {GONE}": f"{GONE}: {DIRTY}",
+    f"echo mine > {small.GONE}; {COMMIT}": f"{small.GONE}: checkout: .* this one differs: remove it yourself",
+    f"echo '{small.EARLIER.decode().strip()}' > {small.GONE}": f"{small.GONE}: {DIRTY}",
 }
 
 
 @pytest.mark.parametrize(("prepare", "message"), REFUSED.items())
-def test_a_checkout_is_refused(
-    recovery: Path, checkout: Path, refuse: Refuse, tmp_path: Path, prepare: str, message: str
-) -> None:
+def test_a_checkout_is_refused(checkout: Path, refuse: Refuse, tmp_path: Path, prepare: str, message: str) -> None:
     shell(checkout, prepare)
     before = tree(tmp_path)
     refuse(checkout, message)
@@ -138,8 +122,8 @@ def test_what_is_no_checkout_is_refused(
     assert capfdbinary.readouterr().err == b"error: PATH: checkout: is empty; name the top directory of a checkout\n"
     refuse(checkout / "nowhere", "nowhere: checkout: no such directory")
     refuse(checkout / "lms", "lms: checkout: not the top directory of a git checkout")
-    names = "events, operation, event-bus"
-    refuse(checkout, f"--part: recovery: no such part; there are {names}", "--part=recovery")
+    names = "events, operation, recovery"
+    refuse(checkout, f"--part: event-bus: no such part; there are {names}", "--part=event-bus")
     monkeypatch.setenv("PATH", str(checkout))
     refuse(checkout, "checkout: cannot run git")
 
@@ -147,11 +131,11 @@ def test_what_is_no_checkout_is_refused(
 def test_what_is_no_obstacle(change: Path, checkout: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work elsewhere, a hook's variables, a link to the checkout, and a manifest that lists fewer edits."""
     manifest = change / "change.toml"
-    manifest.write_text(manifest.read_text().replace(f"'{APPS}'", ""))
+    manifest.write_text(manifest.read_text().replace(f'"{APPS}"', ""))
     write_file(checkout, "lms/notes.txt", b"unfinished")
     monkeypatch.setenv("GIT_DIR", str(change))
     (change / "link").symlink_to(checkout)
-    assert f"added {EVENTS}" in run(change / "link").decode()
+    assert f"added {small.EVENTS}" in run(change / "link").decode()
     assert git(checkout, "status", "--porcelain", APPS) == b""
 
 
@@ -165,63 +149,42 @@ def test_an_earlier_version_is_brought_up_to_date_and_what_is_enabled_stays(chec
         assert new in text
         text = text.replace(new, old)
     (checkout / TASKS).write_text(text)
-    write_file(checkout, HOW_TO, b"an earlier version\r\n")
+    write_file(checkout, small.HOW_TO, b"an earlier version\r\n")
     commit(checkout)
 
     git(checkout, "apply", "--check", "-", content=run(checkout, "--diff"))
-    assert run(checkout).decode().splitlines() == [f"changed {HOW_TO}", f"changed {TASKS}"]
+    assert run(checkout).decode().splitlines() == [f"changed {small.HOW_TO}", f"changed {TASKS}"]
     assert tree(checkout) == applied
-
-
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_a_file_that_only_an_earlier_version_had_is_removed(
-    recovery: Path, make_checkout: Callable[..., Path], run: Run, newline: str
-) -> None:
-    root = make_checkout(newline=newline)
-    write_file(root, GONE, EARLIER.replace(b"\n", newline.encode()))
-    commit(root)
-
-    patch = run(root, "--diff")
-    assert f"removed {GONE}\n" in run(root).decode()
-    assert not (root / GONE).exists()
-    assert "def republish_program_certificates(" in (root / TASKS).read_text()
-    applied = tree(root)
-    assert b"nothing to change" in run(root)
-
-    git(root, "stash", "--quiet", "--include-untracked")
-    git(root, "apply", "-", content=patch)
-    assert tree(root) == applied
 
 
 def test_up_to_a_part(checkout: Path, run: Run) -> None:
     before = tree(checkout)
     run(checkout, "--part", "events")
-    assert {path for path in NEW if (checkout / path).exists()} == {EVENTS, EMPTY, HOW_TO}
-    assert [path for path in EDITS if tree(checkout)[path] != before[path]] == [SETTINGS, TASKS]
+    assert {path for path in small.NEW if (checkout / path).exists()} == {small.EVENTS, small.EMPTY, small.HOW_TO}
+    assert [path for path in small.EDITED if tree(checkout)[path] != before[path]] == [SETTINGS, TASKS]
     commit(checkout)
 
     run(checkout, "--part", "operation")
-    assert (checkout / FIRST_PAGE).read_text() == FIRST_TEXT.replace(LATER_ITEM, "")
-    assert not (checkout / LATER_PAGE).exists()
-    assert "event_bus_checks" not in (checkout / APPS).read_text()
+    assert (checkout / small.FIRST_PAGE).read_text() == small.FIRST_TEXT.replace(small.LATER_ITEM, "")
+    assert not (checkout / small.LATER_PAGE).exists()
+    assert "republish_program_certificates" not in (checkout / TASKS).read_text()
     commit(checkout)
 
     run(checkout)
-    assert (checkout / FIRST_PAGE).read_text() == FIRST_TEXT
-    assert "event_bus_checks" in (checkout / APPS).read_text()
+    assert (checkout / small.FIRST_PAGE).read_text() == small.FIRST_TEXT
+    assert "republish_program_certificates" in (checkout / TASKS).read_text()
 
 
-@pytest.mark.parametrize("failing", [EVENTS, SETTINGS, GONE])
+@pytest.mark.parametrize("failing", [small.EVENTS, SETTINGS, small.GONE])
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_failure_midway_takes_everything_back(
-    recovery: Path,
     checkout: Path,
     refuse: Refuse,
     monkeypatch: pytest.MonkeyPatch,
     failing: str,
     failure: BaseException,
 ) -> None:
-    write_file(checkout, GONE, EARLIER)
+    write_file(checkout, small.GONE, small.EARLIER)
     commit(checkout)
     before, put, calls = tree(checkout), checkout_module.put, []
 

@@ -12,30 +12,13 @@ import pytest
 from apply_to_platform import APPS, SETTINGS
 from checkout import TASKS
 
-from tests.conftest import (
-    EARLIER,
-    EMPTY,
-    EVENTS,
-    FIRST_PAGE,
-    FIRST_TEXT,
-    GONE,
-    HOW_TO,
-    LATER_ITEM,
-    LATER_PAGE,
-    MESSAGES,
-    NEW,
-    Refuse,
-    Run,
-    commit,
-    git,
-    shell,
-    write_file,
-)
+from tests import small_change as small
+from tests.conftest import Refuse, Run, commit, git, shell, write_file
 
 pytestmark = pytest.mark.usefixtures("change")
 
-COMMITTED = [f"committed {message.splitlines()[0]}" for message in MESSAGES.values()]
-LAST = ["feat: watch the bus", "Why.", *sorted([FIRST_PAGE, LATER_PAGE, APPS])]
+COMMITTED = [f"committed feat: {subject}" for subject in ("the events", "watch them", "repair")]
+LAST = ["feat: repair", "Why.", small.FIRST_PAGE, small.LATER_PAGE, TASKS]
 
 
 def log(root: Path) -> list[list[str]]:
@@ -54,8 +37,8 @@ def test_a_commit_of_each_part(checkout: Path, run: Run) -> None:
     assert git(checkout, "status", "--porcelain") == b"?? lms/notes.txt\n"
     assert git(checkout, "log", "--format=%an <%ae>", "-1") == b"Author <author@example.com>\n"
     assert log(checkout) == [
-        ["feat: the events", "Why, and how tested.", *sorted([EVENTS, EMPTY, HOW_TO, SETTINGS, TASKS])],
-        ["feat: watch them", "Why.", *sorted([FIRST_PAGE, APPS])],
+        ["feat: the events", "Why, and how tested.", *sorted([*small.NEW[:3], SETTINGS, TASKS])],
+        ["feat: watch them", "Why.", *sorted([small.FIRST_PAGE, APPS])],
         LAST,
     ]
     # The same as without commits.
@@ -70,15 +53,15 @@ def test_a_commit_of_each_part(checkout: Path, run: Run) -> None:
 def test_a_part_at_a_time_and_again(checkout: Path, run: Run) -> None:
     for name, printed in zip(("events", "operation"), COMMITTED, strict=False):
         assert run(checkout, "--commit", "--part", name).decode() == f"{printed}\n"
-    assert (checkout / FIRST_PAGE).read_text() == FIRST_TEXT.replace(LATER_ITEM, "")
+    assert (checkout / small.FIRST_PAGE).read_text() == small.FIRST_TEXT.replace(small.LATER_ITEM, "")
     assert b"nothing to commit" in run(checkout, "--commit", "--part", "operation")
     # What reviewers changed in a part that is merged stays.
-    write_file(checkout, EVENTS, b"# Reviewed\n" + (checkout / EVENTS).read_bytes())
+    write_file(checkout, small.EVENTS, b"# Reviewed\n" + (checkout / small.EVENTS).read_bytes())
     git(checkout, "commit", "--quiet", "--all", "--message", "Review")
     run(checkout, "--commit")
     assert log(checkout)[3:] == [LAST]
-    assert (checkout / FIRST_PAGE).read_text() == FIRST_TEXT
-    assert (checkout / EVENTS).read_text().startswith("# Reviewed\n")
+    assert (checkout / small.FIRST_PAGE).read_text() == small.FIRST_TEXT
+    assert (checkout / small.EVENTS).read_text().startswith("# Reviewed\n")
     # Once all is there, no part takes anything back.
     for options in (["--commit"], ["--commit", "--part", "events"]):
         assert b"nothing to commit" in run(checkout, *options)
@@ -89,24 +72,22 @@ def test_a_part_at_a_time_and_again(checkout: Path, run: Run) -> None:
 
 def test_a_page_that_reviewers_changed_gets_no_link(checkout: Path, run: Run) -> None:
     run(checkout, "--commit", "--part", "operation")
-    write_file(checkout, FIRST_PAGE, b"Reviewed\n")
+    write_file(checkout, small.FIRST_PAGE, b"Reviewed\n")
     git(checkout, "commit", "--quiet", "--all", "--message", "Review")
     run(checkout, "--commit")
-    assert log(checkout)[3:] == [[*LAST[:2], *sorted([LATER_PAGE, APPS])]]
+    assert log(checkout)[3:] == [[*LAST[:2], small.LATER_PAGE, TASKS]]
 
 
-def test_a_commit_removes_what_only_an_earlier_version_had(
-    recovery: Path, checkout: Path, run: Run, refuse: Refuse
-) -> None:
-    write_file(checkout, GONE, EARLIER)
+def test_a_commit_removes_what_only_an_earlier_version_had(checkout: Path, run: Run, refuse: Refuse) -> None:
+    write_file(checkout, small.GONE, small.EARLIER)
     commit(checkout)
-    run(checkout, "--commit", "--part", "event-bus")
-    assert (checkout / GONE).exists()
+    run(checkout, "--commit", "--part", "operation")
+    assert (checkout / small.GONE).exists()
     # An earlier version of the other parts, for all that is known.
     refuse(checkout, "checkout: has an earlier version of the change; update it", "--commit")
-    git(checkout, "reset", "--quiet", "--hard", "HEAD~3")
+    git(checkout, "reset", "--quiet", "--hard", "HEAD~2")
     run(checkout, "--commit")
-    assert log(checkout)[-1] == ["feat: repair", "Why.", "docs/how-to/repair.rst", GONE, TASKS]
+    assert log(checkout)[-1] == [*LAST[:4], small.GONE, TASKS]
     assert git(checkout, "status", "--porcelain") == b""
 
 
@@ -130,10 +111,10 @@ def test_the_configuration_of_git_does_no_harm(checkout: Path, run: Run, refuse:
     assert git(checkout, "worktree", "list").count(b"\n") == 1
 
     # Checked out with other line ends, it is what it was.
-    for path in NEW:
+    for path in small.NEW:
         (checkout / path).unlink()
     git(checkout, "checkout", "--quiet", ".")
-    assert b"\r\n" in (checkout / FIRST_PAGE).read_bytes()
+    assert b"\r\n" in (checkout / small.FIRST_PAGE).read_bytes()
     assert b"nothing to change" in run(checkout)
 
     git(checkout, "config", "commit.gpgsign", "true")
@@ -143,7 +124,7 @@ def test_the_configuration_of_git_does_no_harm(checkout: Path, run: Run, refuse:
 
 
 NOTES = "echo unfinished > lms/notes.txt; git add lms/notes.txt"
-LATER = f"mkdir -p docs/how-to .git/info; echo mine > {LATER_PAGE}"
+LATER = f"mkdir -p docs/how-to .git/info; echo mine > {small.LATER_PAGE}"
 
 
 @pytest.mark.parametrize(
@@ -153,8 +134,8 @@ LATER = f"mkdir -p docs/how-to .git/info; echo mine > {LATER_PAGE}"
         ("git config --unset user.email", "checkout: fatal: no email was given and auto-detection is disabled"),
         (NOTES, "checkout: something is in its index already"),
         (f"echo '# unfinished' >> {TASKS}", f"{TASKS}: checkout: has uncommitted changes"),
-        (LATER, f"{LATER_PAGE}: checkout: has uncommitted changes"),
-        (f"{LATER}; echo docs/ > .git/info/exclude", f"{LATER_PAGE}: checkout: has uncommitted changes"),
+        (LATER, f"{small.LATER_PAGE}: checkout: has uncommitted changes"),
+        (f"{LATER}; echo docs/ > .git/info/exclude", f"{small.LATER_PAGE}: checkout: has uncommitted changes"),
     ],
 )
 def test_commits_are_refused_as_a_whole(
