@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from apply_to_platform import APPS, REPOSITORY, SETTINGS
 from checkout import TASKS
 
+from testbed.checks.manifest import read_manifest, tracked
 from tests import small_change
 from tests.edits.shapes import shape
 
@@ -36,6 +36,17 @@ def commit(root: Path) -> None:
 def write_file(root: Path, path: str, content: bytes) -> None:
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_bytes(content)
+
+
+def make_repository(root: Path, files: dict[str, bytes]) -> Path:
+    """Make a repository of some files, which are committed."""
+    for path, content in files.items():
+        write_file(root, path, content)
+    git(root, "init", "--quiet", "--template=", ".")
+    commit(root)
+    git(root, "config", "user.name", "Author")
+    git(root, "config", "user.email", "author@example.com")
+    return root
 
 
 def tree(root: Path) -> dict[str, tuple[bytes, int]]:
@@ -67,39 +78,21 @@ def change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return a function that makes a committed checkout of a release in the given shapes, once."""
-    made: dict[tuple[str, ...], Path] = {}
-
-    def prepare(*shapes: str) -> Path:
-        if shapes not in made:
-            tasks, settings, newline = shapes
-            root = made[shapes] = tmp_path_factory.mktemp("prepared")
-            for path, name in ((TASKS, f"tasks_{tasks}"), (SETTINGS, f"settings_{settings}"), (APPS, "apps")):
-                write_file(root, path, shape(name).replace("\n", newline).encode())
-            git(root, "init", "--quiet", "--template=", ".")
-            commit(root)
-            git(root, "config", "user.name", "Author")
-            git(root, "config", "user.email", "author@example.com")
-        return made[shapes]
-
-    return prepare
-
-
 @pytest.fixture
-def make_checkout(tmp_path: Path, prepared: Callable[..., Path]) -> Callable[..., Path]:
-    """Return a function that makes a committed checkout of a release in the given shapes."""
+def make_checkout(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that makes a checkout of a release in the given shapes."""
 
     def make(tasks: str = "a", settings: str = "s3", newline: str = "\n") -> Path:
-        return shutil.copytree(prepared(tasks, settings, newline), tmp_path / "platform", copy_function=shutil.copy)
+        shapes = {TASKS: f"tasks_{tasks}", SETTINGS: f"settings_{settings}", APPS: "apps"}
+        files = {path: shape(name).replace("\n", newline).encode() for path, name in shapes.items()}
+        return make_repository(tmp_path / "platform", files)
 
     return make
 
 
 @pytest.fixture
 def checkout(make_checkout: Callable[..., Path]) -> Path:
-    """Make a committed checkout."""
+    """Make a checkout."""
     return make_checkout()
 
 
@@ -129,11 +122,10 @@ def refuse(capfdbinary: pytest.CaptureFixture[bytes]) -> Refuse:
     return check
 
 
-def without_the_change(root: Path) -> None:
-    """Take the change out of a copy of this repository."""
-    parts = tomllib.loads((REPOSITORY / "change.toml").read_text())["parts"]
-    for path in [path for part in parts for path in part["files"]]:
-        (root / path).unlink()
+def without_the_change() -> dict[str, bytes]:
+    """Return the files of this repository, with the change taken out of them."""
+    new, _edited = read_manifest()
+    files = {path: (REPOSITORY / path).read_bytes() for path in tracked() if path not in new}
     entry = r'^    "org\.openedx\.learning\.program\.certificate\.[a-z]+\.v1": \{\n(?: {5,}.*\n)*    \},\n'
     for path, pattern, count in (
         (TASKS, r"^.*emit_program_certificate_.*\n", 3),
@@ -146,26 +138,17 @@ def without_the_change(root: Path) -> None:
         (APPS, r" checks,", 1),
         (APPS, r"^.*event_bus_checks.*\n\n", 1),
     ):
-        new = "None" if "What Credentials answered" in pattern else ""
-        stripped, found = re.subn(pattern, new, (root / path).read_text(), flags=re.MULTILINE)
+        nothing = "None" if "What Credentials answered" in pattern else ""
+        text, found = re.subn(pattern, nothing, files[path].decode(), flags=re.MULTILINE)
         assert found == count, pattern
-        (root / path).write_text(stripped)
+        files[path] = text.encode()
+    return files
 
 
 @pytest.fixture(scope="session")
 def stripped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a checkout of this repository without the change, which no test may change."""
-    root = tmp_path_factory.mktemp("stripped") / "copy"
-    listed = git(REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode().split("\0")
-    for path in filter(None, listed):
-        if (REPOSITORY / path).is_file():
-            write_file(root, path, (REPOSITORY / path).read_bytes())
-    without_the_change(root)
-    git(root, "init", "--quiet", "--template=", ".")
-    commit(root)
-    git(root, "config", "user.name", "Author")
-    git(root, "config", "user.email", "author@example.com")
-    return root
+    return make_repository(tmp_path_factory.mktemp("stripped") / "copy", without_the_change())
 
 
 @pytest.fixture
