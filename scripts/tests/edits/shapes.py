@@ -5,6 +5,7 @@ A shape is named by its fixture and what is done to it: ``tasks_c variables else
 """
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,16 +137,12 @@ WORDS: dict[str, Callable[[str], str]] = {
 
 
 def check_edit(editor: Callable[..., Code], source: str, expected: str, *own: Code) -> None:
-    """Check what becomes of a file, and that a second run leaves it."""
-    edited = editor(Code("file.py", source.encode()), *own)
-    assert edited.text == expected
-    assert editor(edited, *own).text == expected
-
-
-def check_line_ends(editor: Callable[..., Code], source: str, expected: str, *own: Code) -> None:
-    """Check the same, and that a file with other line ends keeps these."""
-    check_edit(editor, source, expected, *own)
-    check_edit(editor, source.replace("\n", "\r\n"), expected.replace("\n", "\r\n"), *own)
+    """Check what becomes of a file, that a second run leaves it, and that a file with other line ends keeps these."""
+    for end in ("\n", "\r\n"):
+        before, after = (re.sub(r"(?<!\r)\n", end, text) for text in (source, expected))
+        edited = editor(Code("file.py", before.encode()), *own)
+        assert edited.text == after
+        assert editor(edited, *own).text == after
 
 
 def check_refusal(editor: Callable[..., Code], source: str, message: str, *own: Code) -> None:

@@ -5,7 +5,7 @@ The imports in ``programs/apps.py``.
 import pytest
 from edits.apps import edit_apps, edit_apps_for_the_bus
 
-from tests.edits.shapes import PROGRAMS, check_line_ends, check_refusal, replaced, shape
+from tests.edits.shapes import PROGRAMS, check_edit, check_refusal, replaced, shape
 
 SIGNALS = "from . import signals  # noqa: F401 pylint: disable=unused-import\n"
 BUS = "from openedx.core.lib import event_bus_checks  # noqa: F401\n"
@@ -34,8 +34,8 @@ INDENT = "        "
 )
 def test_ready_imports_the_checks_as_it_imports_the_signals(imported: str, checks: str, bus: str) -> None:
     source = replaced(shape("apps"), SIGNALS, imported)
-    check_line_ends(edit_apps, source, replaced(shape("apps"), SIGNALS, checks))
-    check_line_ends(edit_apps_for_the_bus, source, replaced(shape("apps"), SIGNALS, bus))
+    check_edit(edit_apps, source, replaced(shape("apps"), SIGNALS, checks))
+    check_edit(edit_apps_for_the_bus, source, replaced(shape("apps"), SIGNALS, bus))
 
 
 @pytest.mark.parametrize(

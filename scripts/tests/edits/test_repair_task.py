@@ -6,7 +6,7 @@ import pytest
 from edits.code import Code
 from edits.repair_task import REPAIR_TASK, add_repair_task
 
-from tests.edits.shapes import OWN_TASKS, PROGRAMS, REVOKE, check_edit, check_line_ends, check_refusal, replaced, shape
+from tests.edits.shapes import OWN_TASKS, PROGRAMS, REVOKE, check_edit, check_refusal, replaced, shape
 
 OWN = Code("own", OWN_TASKS.encode())
 OPTIONS = (
@@ -40,7 +40,7 @@ A = repair(f"{OPTIONS}{LATE}{OWNER}")
 )
 def test_it_is_appended(name: str, expected: str) -> None:
     source = shape(f"tasks_{name}")
-    check_line_ends(add_repair_task, source, f"{source}\n\n{expected}", OWN)
+    check_edit(add_repair_task, source, f"{source}\n\n{expected}", OWN)
     check_edit(add_repair_task, source.rstrip("\n"), f"{source}\n\n{expected}", OWN)
 
 

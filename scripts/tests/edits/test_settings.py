@@ -8,7 +8,7 @@ import pytest
 from edits.code import Code
 from edits.settings import EVENT_TYPES, PLACE, edit_settings
 
-from tests.edits.shapes import OWN_SETTINGS, check_line_ends, check_refusal, replaced, shape
+from tests.edits.shapes import OWN_SETTINGS, check_edit, check_refusal, replaced, shape
 
 FIRST, SECOND = EVENT_TYPES
 ENTRIES = re.findall(
@@ -48,7 +48,7 @@ OPEN = f"{PLACE} = {{"
     ],
 )
 def test_what_becomes_of_a_configuration(source: str, expected: str, recwarn: pytest.WarningsRecorder) -> None:
-    check_line_ends(edit_settings, source, expected, OWN_SETTINGS)
+    check_edit(edit_settings, source, expected, OWN_SETTINGS)
     assert not recwarn
 
 

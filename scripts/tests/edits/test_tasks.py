@@ -25,7 +25,6 @@ from tests.edits.shapes import (
     Difference,
     changed,
     check_edit,
-    check_line_ends,
     check_refusal,
     shape,
 )
@@ -201,8 +200,8 @@ def test_what_becomes_of_a_shape(name: str) -> None:
 @pytest.mark.parametrize("name", ["a", "a events", "a events else", "c", "c variables else", "o2"])
 def test_a_shape_and_an_earlier_version_of_it_become_the_same(name: str) -> None:
     edited = shape(f"tasks_{name} edited")
-    check_line_ends(edit_tasks, shape(f"tasks_{name}"), edited)
-    check_line_ends(edit_tasks, shape(f"tasks_{name} edited earlier"), edited)
+    check_edit(edit_tasks, shape(f"tasks_{name}"), edited)
+    check_edit(edit_tasks, shape(f"tasks_{name} edited earlier"), edited)
 
 
 @pytest.mark.parametrize("row", ACCEPTED)
@@ -216,14 +215,12 @@ def test_a_shape_with_differences(row: tuple) -> None:
 @pytest.mark.parametrize(("docstring", "expected"), DOCSTRINGS)
 def test_a_docstring_follows(docstring: str, expected: str) -> None:
     head = f"def {AWARD}(client, user, program_uuid):\n"
+    # Each line keeps its own end.
     source, edited = (
-        changed(f"tasks_a small{word}", [(head, f'{head}    """{text}"""\n')])
+        changed(f"tasks_a small{word}", [(head, f'{head}    """{text}"""\n')]).replace("Ask.\n", "Ask.\r\n")
         for word, text in (("", docstring), (" edited", expected))
     )
-    check_line_ends(edit_tasks, source, edited)
-    # Each line keeps its own end.
-    mixed, expected = (text.replace("Ask.\n", "Ask.\r\n") for text in (source, edited))
-    check_edit(edit_tasks, mixed, expected)
+    check_edit(edit_tasks, source, edited)
 
 
 def test_the_tasks_of_this_repository_and_a_helper_without_a_line_feed() -> None:
