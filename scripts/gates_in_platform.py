@@ -61,18 +61,9 @@ class Bench:
             setattr(done, stream, printed.replace(f"{self.root}/", ""))
         return done
 
-    def require(self, module: str) -> None:
-        """Raise NotRun if the virtual environment lacks a module."""
-        probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
-        if self.run("-c", probe, module).returncode:
-            raise NotRun(f"the virtual environment has no {module}")
-
     def script(self, name: str) -> str:
         """Return the path of a command of the virtual environment."""
-        path = Path(self.python).parent / name
-        if not path.is_file():
-            raise NotRun(f"the virtual environment has no {name}")
-        return str(path)
+        return str(Path(self.python).parent / name)
 
     def present(self) -> list[str]:
         """Return which of the files there are."""
@@ -128,8 +119,11 @@ def find_reason(done: subprocess.CompletedProcess[str]) -> str:
 
 def messages_of(bench: Bench, tool: str, *arguments: str) -> Counter[str]:
     """Have a tool complain about the change's files."""
-    bench.require(tool)
-    done = bench.run("-m", tool, *arguments, *bench.present())
+    return messages_in(bench.run("-m", tool, *arguments, *bench.present()))
+
+
+def messages_in(done: subprocess.CompletedProcess[str]) -> Counter[str]:
+    """Return what a tool said about files; raise NotRun if it failed without a word about them."""
     found = lines(done.stdout + done.stderr)
     # An F message of pylint: it could not check that file. (Those of ruff have three digits, and no colon.)
     if fatal := next(filter(None, (re.match(r"\S+\.py: F\d{4}: ", line) for line in found)), None):
@@ -163,23 +157,17 @@ def broken_contracts(bench: Bench) -> Counter[str]:
 
 def bad_annotations(bench: Bench) -> Counter[str]:
     """Have code-annotations complain about the settings, with the configurations that it ships, as in the platform."""
-    bench.require("code_annotations")
     package = bench.run("-c", "import code_annotations; print(*code_annotations.__path__)").stdout.strip()
     found: Counter[str] = Counter()
     for kind in ("feature_toggle", "setting"):
         config = f"{package}/contrib/config/{kind}_annotations.yaml"
         arguments = ("static_find_annotations", "--config_file", config, "--source_path", SETTINGS, "--lint")
-        done = bench.run(bench.script("code_annotations"), *arguments, "--no_report")
-        messages = lines(done.stdout)
-        if done.returncode and not messages:
-            raise NotRun(find_reason(done))
-        found.update(messages)
+        found.update(messages_in(bench.run(bench.script("code_annotations"), *arguments, "--no_report")))
     return found
 
 
 def failing_tests(bench: Bench, *options: str) -> Counter[str]:
     """Have the tests of the programs app complain, and those that the change has elsewhere, with options of pytest."""
-    bench.require("pytest")
     elsewhere = [path for path in bench.present() if "/tests/" in path and not path.startswith(APP)]
     ignored = [f"--ignore={path}" for path in bench.left_out]
     with tempfile.TemporaryDirectory() as folder:
@@ -194,12 +182,6 @@ def failing_tests(bench: Bench, *options: str) -> Counter[str]:
     return Counter(f"{case.get('classname')}.{case.get('name')}" for case in failed)
 
 
-def tests_in_random_order(bench: Bench) -> Counter[str]:
-    """Have the tests complain in a random order."""
-    bench.require("pytest_randomly")
-    return failing_tests(bench, "-p", "randomly", f"--randomly-seed={SEED}")
-
-
 # What takes longest comes last.
 GATES = (
     Gate("pycodestyle", messages_of, ("pycodestyle",), ("pycodestyle",)),
@@ -211,5 +193,5 @@ GATES = (
     Gate("migrations, Studio", missing_migrations, ("cms",)),
     Gate("pylint", messages_of, ("pylint", "--score=n"), ("pylint", "pylintrc", ".pylintrc")),
     Gate("tests", failing_tests, ("-p", "no:randomly"), runs_tests=True),
-    Gate("tests, random order", tests_in_random_order, runs_tests=True),
+    Gate("tests, random order", failing_tests, ("-p", "randomly", f"--randomly-seed={SEED}"), runs_tests=True),
 )

@@ -51,8 +51,8 @@ HINT = "import atexit, sys\natexit.register(sys.stderr.write, '\\tHINT: Set DEFA
 @pytest.mark.parametrize(
     ("complain", "arguments", "reason"),
     [
-        (gates_in_platform.messages_of, ["no_such_linter"], "the virtual environment has no no_such_linter"),
-        (Bench.script, ["no-such-command"], "the virtual environment has no no-such-command"),
+        (gates_in_platform.messages_of, ["no_such_linter"], "No module named no_such_linter"),
+        (gates_in_platform.failing_tests, ["-p", "no_such_order"], "No module named 'no_such_order'"),
         (gates_in_platform.failing_tests, ["-p", "no:django"], "no test passes"),
         (gates_in_platform.missing_migrations, ["lms"], "^ImportError: no settings$"),
         (gates_in_platform.bad_annotations, [], "lms/envs/common.py"),
