@@ -24,8 +24,8 @@ def edit_settings(code: Code, own: Code) -> Code:
         code: The checkout's settings.
         own: This repository's settings, which have the entries.
     """
-    config, own_config = producer_config(code), producer_config(own)
-    entries, own_entries = entries_of(config), entries_of(own_config)
+    config, indentation = producer_config(code)
+    entries, own_entries = entries_of(config), entries_of(producer_config(own)[0])
     texts = Counter(node.value for node in ast.walk(code.tree) if isinstance(node, ast.Constant))
     missing = []
     for event_type in EVENT_TYPES:
@@ -39,11 +39,11 @@ def edit_settings(code: Code, own: Code) -> Code:
             missing.append(textwrap.dedent(f"{own.indentation(key)}{text},\n"))
         elif key_field(entries[event_type][1]) != key_field(wanted):
             raise code.refusal(event_type, "this entry is there already, with another topic or key: left to you")
-    return append_entries(code, config, "".join(missing)) if missing else code
+    return append_entries(code, config, textwrap.indent("".join(missing), indentation)) if missing else code
 
 
-def producer_config(code: Code) -> ast.Dict:
-    """Return the one dict literal that ``EVENT_BUS_PRODUCER_CONFIG`` is assigned or updated with."""
+def producer_config(code: Code) -> tuple[ast.Dict, str]:
+    """Return the one dict literal that the configuration is assigned or updated with, and its indentation."""
     found: list[ast.expr] = []
     for node in ast.walk(code.tree):
         match node:
@@ -54,18 +54,13 @@ def producer_config(code: Code) -> ast.Dict:
     if len(found) != 1 or found[0] not in [getattr(statement, "value", None) for statement in code.tree.body]:
         raise code.refusal(PLACE, f"expected one assignment or update() at the top level, found {len(found)}")
     config = found[0].args[0] if isinstance(found[0], ast.Call) and len(found[0].args) == 1 else found[0]
-    if not isinstance(config, ast.Dict) or entry_indentation(code, config) is None:
-        raise code.refusal(PLACE, "expected a dict literal whose last entry and closing brace start a line")
-    return config
-
-
-def entry_indentation(code: Code, config: ast.Dict) -> str | None:
-    """Return how far the entries are indented, None if the last one or the closing brace does not start a line."""
-    if code.text[: code.end(config) - 1].rpartition("\n")[2].strip():
-        return None
-    last = config.keys[-1] if config.keys else None
-    indentation = code.indentation(last) if last else "    "
-    return None if indentation.strip() else indentation
+    if isinstance(config, ast.Dict):
+        last = config.keys[-1] if config.keys else None
+        indentation = code.indentation(last) if last else "    "
+        before_the_brace = code.text[: code.end(config) - 1].rpartition("\n")[2]
+        if not f"{indentation}{before_the_brace}".strip():
+            return config, indentation
+    raise code.refusal(PLACE, "expected a dict literal whose last entry and closing brace start a line")
 
 
 def entries_of(config: ast.Dict) -> dict[str, tuple[ast.expr, ast.expr]]:
@@ -87,7 +82,7 @@ def key_field(value: ast.expr) -> tuple[str, dict[str, str]] | None:
 def append_entries(code: Code, config: ast.Dict, entries: str) -> Code:
     """Add entries at the end of the dict; the last one so far gets its comma, if it lacks it."""
     line = code.starts[(config.end_lineno or 0) - 1]
-    edits = [Edit(line, line, textwrap.indent(entries, entry_indentation(code, config) or ""))]
+    edits = [Edit(line, line, entries)]
     if config.values:
         end = code.end(config.values[-1])
         following = re.sub(r"#.*", "", code.text[end : code.end(config) - 1]).strip()
