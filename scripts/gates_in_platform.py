@@ -2,13 +2,11 @@
 The gates of a checkout of openedx-platform, for ``verify_in_platform.py``: how each is run, and what it complains of.
 """
 
-import configparser
 import os
 import random
 import re
 import subprocess
 import tempfile
-import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Callable
@@ -86,14 +84,9 @@ class Gate:
         """Tell whether a checkout configures it."""
         if not self.configured_in or any((root / name).is_file() for name in self.configured_in[1:]):
             return True
-        section = self.configured_in[0]
-        for name in ("setup.cfg", "tox.ini"):
-            parser = configparser.RawConfigParser(strict=False)
-            parser.read(root / name, encoding="utf-8")
-            if any(found.partition(":")[0] == section or found == f"tool:{section}" for found in parser.sections()):
-                return True
-        pyproject = root / "pyproject.toml"
-        return pyproject.is_file() and section in tomllib.loads(pyproject.read_text("utf-8")).get("tool", {})
+        heading = re.compile(rf"^\[\[?(tool[:.])?{self.configured_in[0]}[]:.]", re.MULTILINE)
+        shared = [root / name for name in ("setup.cfg", "tox.ini", "pyproject.toml")]
+        return any(heading.search(path.read_text("utf-8")) for path in shared if path.is_file())
 
 
 # What the gates complain of
