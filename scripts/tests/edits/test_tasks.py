@@ -36,10 +36,8 @@ IMPORT = (
 RESPONSE_IMPORT = "from requests import Response\n"
 AWARDED_CALL = "            emit_program_certificate_awarded(student, program_uuid, response)\n"
 EARLIER_CALL = "            emit_program_certificate_awarded(student, program_uuid)\n"
-REVOKED_CALL = "            emit_program_certificate_revoked(student, program_uuid, response)\n"
 KEPT_AWARD = f"            response = {AWARD_CALL.strip()}\n"
 LOOKUP = "        student = User.objects.get(username=username)\n"
-LOOKUP_WITH_PROFILE = '        student = User.objects.select_related("profile").get(username=username)\n'
 CLIENT = "    failed = []\n    client"  # In the award task of shape A.
 BARE = 'ProgramData(uuid=program_uuid, title="", program_type="")'
 SEND = "            PROGRAM_CERTIFICATE_AWARDED.send_event(\n"
@@ -94,11 +92,9 @@ ACCEPTED = [
     ("c variables", [], [], "c edited"),
     ("a events else", [], [], "a events edited else"),
     ("c variables else", [], [], "c edited else"),
-    *[(shape, [(old, new, 2)], [], "c edited") for shape in ("c", "c variables") for old, new in (
-        ('uuid="",', "uuid='',"),
+    *[("c variables", [(old, new, 2)], [], "c edited") for old, new in (
         ('url="",', "certificate_available_date=None,"),
         (', title="", program_type="")', ")"),
-        ("id=student.id", "id=7"),
     )],
     ("c variables", IN_A_VARIABLE, [], "c edited"),
     ("a events", [(SEND, PII)], []),
@@ -120,16 +116,9 @@ ACCEPTED = [
     ("a", [LOOK_FOR_THIS, (AWARD_CALL, f"            # Ask.\n{AWARD_CALL.rstrip()};  # may raise\n")],
      [LOOK_FOR_THIS, (KEPT_AWARD, f"            # Ask.\n{KEPT_AWARD.rstrip()};  # may raise\n")]),
     ("a", [(AWARD_LOG, "")], None),
-    ("a edited", [(REVOKED_CALL, "")], [], "a edited"),
     ("a edited", [(IMPORT, "")], [], "a edited"),
-    ("c edited", [(AWARDED_CALL, EARLIER_CALL)], [], "c edited"),
-    ("c edited", [(f"{CHECK}{RETURN}\n\n@", f"{CHECK}\n\n@")], [], "c edited"),
     ("a edited earlier", [(EARLIER_CALL, f"{TELL}{EARLIER_CALL.rstrip()}  # never raises\n")],
      [(AWARDED_CALL, f"{TELL}{AWARDED_CALL.rstrip()}  # never raises\n")], "a edited"),
-    # The learner.
-    ("a", [(LOOKUP, LOOKUP_WITH_PROFILE.replace('"', "'"), 2)],
-     [(LOOKUP_WITH_PROFILE, LOOKUP_WITH_PROFILE.replace('"', "'"), 2)]),
-    ("a", [extra_line("from x import get\n    get(student=student).student = 1\n    failed[student] = 2")], None),
     # What the task keeps.
     ("a", [(AWARD_CALL, KEPT_ANSWER), (AWARD_LOG, AWARD_LOG + USED_ANSWER)],
      [(KEPT_AWARD, KEPT_ANSWER), (AWARDED_CALL, AWARDED_CALL.replace("response", "answer") + USED_ANSWER)]),
@@ -183,7 +172,6 @@ DOCSTRINGS = [
     *[(text, text) for text in (
         f"\n    Ask.\n\n{RETURNS}    ",
         f"\n    Ask.\n\n{ARGUMENTS}{RAISES}    ",
-        "Ask, and answer: None.",
         "Returns: None.",
         "",
     )],
@@ -239,31 +227,22 @@ def at(place: str, message: str) -> str:
 REFUSED = [
     # Functions and calls that are not there, or not as they should be.
     (at(f"{AWARD}s", "found 0"), "a", [(f"def {AWARD}s(", "def award_programs(")]),
-    (at(REVOKE, "found 0"), "a", [(f"def {REVOKE}(", "def revoke(")]),
     (at(AWARD, "no requests-style call"), "o1", []),
     *[(at(f"{AWARD}s", message), "a", [(AWARD_CALL, new)]) for message, new in (
-        ("expected one call of .* found 2", KEPT_AWARD + AWARD_CALL),
         ("expected one call of .* found 1", f"{AWARD_CALL}            done = {AWARD}\n"),
         ("the variable of the loop", AWARD_CALL.replace("program_uuid", "uuid")),
         ("student, .* is bound elsewhere too", f"            student = {AWARD_CALL.strip()}\n"),
-        *[(r"expected one call of .* found 0", f"            {form.format(AWARD_CALL.strip())}\n") for form in (
-            "pass", "done, = {}", "done += {}", "done = {}.ok", "done = {}; print(done)", "self.{}", "if {}: pass"
-        )],
+        ("expected one call of .* found 0", f"            done = {AWARD_CALL.strip()}; print(done)\n"),
     )],
     *[(at(f"{AWARD}s", message), "a", [("for program_uuid in sorted(completed(student)):", new)]) for message, new in (
         ("found 0", "while program_uuid := next(completed):"),
         ("the variable of the loop", "for program_uuid, _ in []:"),
     )],
     # The emitter, the signals and the imports.
-    *[(at(f"{AWARD}s", r"calls the emitter in another way than .*\(student, program_uuid, response\)$"), "a edited",
-       [("awarded(student, program_uuid, response)", f"awarded({arguments})")]) for arguments in (
-        "user, program_uuid", "student, program_uuid, response=response", "student, program_uuid, response, time=NOW"
-    )],
-    (at(f"{AWARD}s", "elsewhere than right after"), "a",
-     [(AWARD_LOG, f"            if 1:\n    {EARLIER_CALL}{AWARD_LOG}")]),
+    (at(f"{AWARD}s", r"calls the emitter in another way than .*\(student, program_uuid, response\)$"), "a edited",
+     [("awarded(student, program_uuid, response)", "awarded(student, program_uuid, response, time=NOW)")]),
     (at(f"{AWARD}s", "elsewhere than right after"), "a events edited else", [(AWARD_LOG, AWARD_LOG + AWARDED_CALL)]),
-    *[(at(f"{AWARD}s", "sent in a way"), name, [(SEND, new)]) for name in ("a events", "a events else") for new in (
-        SEND.replace("PROGRAM", "if True: PROGRAM"),
+    *[(at(f"{AWARD}s", "sent in a way"), "a events else", [(SEND, new)]) for new in (
         f"{SEND}                time=NOW,\n",
         f"            now = 1\n{SEND}",
     )],
@@ -278,9 +257,7 @@ REFUSED = [
         ('uuid="",', "uuid=credential.uuid,"),
         ('url="",', 'url="", certificate_available_date=now,'),
         ('url="",', "**more,"),
-        ('title=""', "title=program.title"),
         ('uuid=program_uuid, title="", program_type=""', 'program_uuid, "A title", "MicroMasters"'),
-        (f"program={BARE}", "program=describe(program_uuid)"),
         ("ProgramCertificateData(\n", "ProgramCertificateDataWithTitle(\n"),
     )],
     (at(f"{AWARD}s", "the event sent inline is not known to be without title"), "c variables",
@@ -293,26 +270,21 @@ REFUSED = [
         extra_line("for _, (student, *_) in failed: pass"),
     )],
     *[(at(f"{AWARD}s", "looked up in another way than by User.objects"), "a",
-       [("student = User.objects.get", f"student = {users}.get", 2)]) for users in (
-        "find_users()", "User.objects.select_related('profile', 'preferences')", "User.objects.filter(is_active=True)"
-    )],
+       [("student = User.objects.get", f"student = {users}.get", 2)])
+      for users in ("find_users()", "User.objects.select_related('profile', 'preferences')")],
     *[(at(f"{AWARD}s", "response is used already"), "a", [extra_line(line)]) for line in (
         "response.failed = 1", "print(f'{response}')", "def find(response): pass"
     )],
     # The helpers.
     *[(at(AWARD, message), "a small", [(f"(1)\n{CHECK}", f"(1)\n{new}")]) for message, new in (
         ("expected one raise_for_status", f"{CHECK}    print(1)\n"),
-        ("expected one raise_for_status", f"    if response:\n    {CHECK}"),
         ("expected one raise_for_status", f"{CHECK}{CHECK}"),
         ("expected one raise_for_status", "    response.raise_for_status(1)\n"),
-        ("expected one raise_for_status", "    return response.raise_for_status()\n"),
         ("expected one raise_for_status", "    response.raise_for_status(); return response\n"),
         ("expected one raise_for_status", "    client.post(2).raise_for_status()\n"),
         ("response is not bound once", f"    response = wrap(response)\n{CHECK}"),
-        ("client is not bound once", "    client.raise_for_status()\n"),
         ("returns something else than response", f"{CHECK}    return response.ok\n"),
         ("returns something else than response", f"    if not response:\n        return\n{CHECK}"),
-        ("no requests-style call", ""),
     )],
     (at(AWARD, "response is not bound once"), "a small", [("response = client.post(1)", "response = client or 1")]),
     (at(REVOKE, "is decorated"), "a", [(f"def {REVOKE}(", f"@quiet\ndef {REVOKE}(")]),
@@ -320,8 +292,6 @@ REFUSED = [
        [("    Returns:\n        None\n\n    Raises:\n", f"{text}\n    Raises:\n")]) for text in (
         "    Returns:\n        None: Nothing.\n",
         "    Returns:\n        None\n\n        or so\n",
-        "    Returns:\n",
-        "    Returns: None\n",
         "    :return: None\n",
         "    Returns:\n        None\n\n    Returns:\n        None\n",
     )],
