@@ -10,13 +10,11 @@ FIRST_PARTY = ("common", "lms", "openedx", "xmodule")
 
 
 def group_of(source: str) -> str:
-    """Return the group of imports that a module belongs to."""
+    """Return the group of imports that a module belongs to. Nothing is added to those of Python and of the package."""
     package = source.partition(".")[0]
     if package in FIRST_PARTY:
         return "first-party"
-    if not package:
-        return "relative"
-    return "standard-library" if package in sys.stdlib_module_names else "third-party"
+    return "other" if not package or package in sys.stdlib_module_names else "third-party"
 
 
 def add_import(code: Code, line: str) -> Code:
