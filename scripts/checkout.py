@@ -103,13 +103,11 @@ def write(root: Path, changes: list[Change]) -> None:
     Raises:
         Refusal: Something could not be written; everything is as it was.
     """
-    folders: list[Path] = []
+    folders = {folder for change in changes for folder in (root / change.path).parents if not folder.exists()}
     begun: list[Change] = []
     try:
         for change in changes:
-            parents = (root / change.path).parents
-            folders += [folder for folder in parents if not folder.exists()]
-            parents[0].mkdir(parents=True, exist_ok=True)
+            (root / change.path).parent.mkdir(parents=True, exist_ok=True)
             begun.append(change)
             put(root / change.path, change.new)
     except BaseException as failure:
