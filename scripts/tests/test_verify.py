@@ -24,9 +24,9 @@ from tests.conftest import commit, git, tree, write_file
 
 PROGRAMS = "openedx/core/djangoapps/programs"
 TESTS_WITH_MONGO = f"{PROGRAMS}/tests/test_utils.py"
-OVERVIEWS = "openedx/core/djangoapps/content/course_overviews"
-# What is in a checkout of the platform, and not in the slice.
+# What is in a checkout of the platform, and not in the slice, as files or at the end of files.
 FILES = {
+    ".gitignore": "test_root/\n",
     "setup.cfg": """
         [isort]
         multi_line_output=3
@@ -34,13 +34,6 @@ FILES = {
         [pycodestyle]
         max_line_length=120
         ignore=E266,W503,W504
-        """,
-    "ruff.toml": """
-        line-length = 120
-        target-version = "py311"
-        [lint]
-        select = ["E", "W", "I", "F", "PT", "DJ", "UP", "B"]
-        ignore = ["E402", "E501", "E722", "E731", "E741", "E721"]
         """,
     ".importlinter": """
         [importlinter]
@@ -71,8 +64,6 @@ FILES = {
             linter.register_checker(Hooks(linter))
         """,
     # Tests that need MongoDB. Nothing answers at its address.
-    "xmodule/modulestore/__init__.py": "",
-    "xmodule/modulestore/tests/__init__.py": "",
     "xmodule/modulestore/tests/django_utils.py": """
         import pymongo
         from django.conf import settings
@@ -89,9 +80,7 @@ FILES = {
                 pass
         """,
     # In Studio, migrations of all applications cannot be checked without the tables.
-    f"{OVERVIEWS}/management/__init__.py": "",
-    f"{OVERVIEWS}/management/commands/__init__.py": "",
-    f"{OVERVIEWS}/management/commands/makemigrations.py": """
+    "openedx/core/djangoapps/content/course_overviews/management/commands/makemigrations.py": """
         from django.conf import settings
         from django.core.management.commands import makemigrations
         from openedx.core.djangoapps.content.course_overviews.models import CourseOverview
@@ -101,10 +90,6 @@ FILES = {
                     CourseOverview.objects.exists()
                 super().handle(*labels, **options)
         """,
-}
-# What is added to files that the slice has, too.
-ADDED = {
-    ".gitignore": "test_root/\n",
     # The database has no name outside of pytest.
     "openedx/envs/test.py": """
         DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3"}}
@@ -129,11 +114,10 @@ WITHOUT = ", without 1 file(s) of tests that need MongoDB"
 @pytest.fixture
 def platform(copy: Path) -> Path:
     """Make a checkout that configures each gate, and has the traps of a real one."""
+    for path in (".annotations.yml", ".importlinter"):
+        (copy / path).unlink()
     for path, text in FILES.items():
-        write_file(copy, path, dedent(text).encode())
-    for path, text in ADDED.items():
         plant(copy, path, dedent(text))
-    (copy / ".annotations.yml").unlink()
     shutil.copy(platform_gates.TWEAKS, copy)
     subprocess.run([sys.executable, "-m", "edx_lint", "write", "pylintrc"], cwd=copy, check=True, capture_output=True)
     pylintrc = (copy / "pylintrc").read_text()
@@ -143,8 +127,10 @@ def platform(copy: Path) -> Path:
 
 
 def plant(root: Path, path: str, text: str) -> None:
-    """Add lines to a file."""
-    (root / path).write_text((root / path).read_text() + text)
+    """Add lines to a file, which may be new."""
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    with (root / path).open("a") as file:
+        file.write(text)
 
 
 def verify(capsys: pytest.CaptureFixture[str], checkout: Path) -> tuple[int, list[str], dict[str, list[str]], str]:
