@@ -35,7 +35,6 @@ IMPORT = (
 )
 RESPONSE_IMPORT = "from requests import Response\n"
 AWARDED_CALL = "            emit_program_certificate_awarded(student, program_uuid, response)\n"
-EARLIER_CALL = "            emit_program_certificate_awarded(student, program_uuid)\n"
 KEPT_AWARD = f"            response = {AWARD_CALL.strip()}\n"
 LOOKUP = "        student = User.objects.get(username=username)\n"
 CLIENT = "    failed = []\n    client"  # In the award task of shape A.
@@ -67,7 +66,6 @@ EXPORTS_PROGRAM_DATA = ("__name__)\n", '__name__)\n__all__ = ["ProgramData"]\n')
 LOOK_FOR_THIS = (AWARD_LOG, f"            # Operators look for this.\n{AWARD_LOG}")
 KEPT_ANSWER = f"            answer = {AWARD_CALL.strip()}  # kept\n"
 USED_ANSWER = "            LOGGER.debug(answer)\n"
-MANY_LINES = f"{AWARD}(  # ask\n                client, student, program_uuid\n            )\n"
 CHECKED = f'user.username, "credential": {{"program_uuid": program_uuid}}}})\n{CHECK}'
 AS_IT_IS = (
     SMALL_HELPER.replace("):\n", ') -> "Answer":\n    """\n    Ask.\n\n    Returns:\n        It.\n    """\n') + RETURN
@@ -110,17 +108,13 @@ ACCEPTED = [
     # What stands on the same line stays, and so does its import.
     ("a events", [(DATA, f"{DATA.rstrip()}; import lms\n")],
      [(HTTP_ERROR, f"{DATA.rstrip()}; import lms\n{HTTP_ERROR}")]),
-    # Comments, the log line, and what is there already.
+    # Comments, and the log line.
     ("a", [LOOK_FOR_THIS, (AWARD_CALL, f"            # Ask.\n{AWARD_CALL.rstrip()};  # may raise\n")],
      [LOOK_FOR_THIS, (KEPT_AWARD, f"            # Ask.\n{KEPT_AWARD.rstrip()};  # may raise\n")]),
     ("a", [(AWARD_LOG, "")], None),
-    ("a edited earlier", [(EARLIER_CALL, f"{TELL}{EARLIER_CALL.rstrip()}  # never raises\n")],
-     [(AWARDED_CALL, f"{TELL}{AWARDED_CALL.rstrip()}  # never raises\n")], "a edited"),
     # What the task keeps.
     ("a", [(AWARD_CALL, KEPT_ANSWER), (AWARD_LOG, AWARD_LOG + USED_ANSWER)],
      [(KEPT_AWARD, KEPT_ANSWER), (AWARDED_CALL, AWARDED_CALL.replace("response", "answer") + USED_ANSWER)]),
-    ("a", [(AWARD_CALL, f"            {MANY_LINES}")], [(KEPT_AWARD, f"            response = {MANY_LINES}")]),
-    ("a", [extra_line("print(response=1)")], None),
     # The helpers: a return of nothing, comments, another variable, one that returns the answer already.
     *[("a", [(CHECKED, f"{CHECKED}    # Done.\n    {code}  # nothing\n")],
        [(CHECKED + RETURN, f"{CHECKED}    # Done.\n    return response  # nothing\n")])
@@ -262,9 +256,7 @@ REFUSED = [
     *[(at(f"{AWARD}s", "looked up in another way than by User.objects"), "a",
        [("student = User.objects.get", f"student = {users}.get", 2)])
       for users in ("find_users()", "User.objects.select_related('profile', 'preferences')")],
-    *[(at(f"{AWARD}s", "response is used already"), "a", [extra_line(line)]) for line in (
-        "response.failed = 1", "print(f'{response}')", "def find(response): pass"
-    )],
+    (at(f"{AWARD}s", "response is used already"), "a", [extra_line("response.failed = 1")]),
     # The helpers.
     *[(at(AWARD, message), "a small", [(f"(1)\n{CHECK}", f"(1)\n{new}")]) for message, new in (
         ("expected one raise_for_status", f"{CHECK}    print(1)\n"),
