@@ -29,8 +29,6 @@ def edit_settings(code: Code, own: Code) -> Code:
     texts = Counter(node.value for node in ast.walk(code.tree) if isinstance(node, ast.Constant))
     missing = []
     for event_type in EVENT_TYPES:
-        if event_type not in own_entries:
-            raise own.refusal(event_type, f"no such entry in {PLACE}")
         key, wanted = own_entries[event_type]
         if texts[event_type] != (1 if event_type in entries else 0):
             raise code.refusal(event_type, f"mentioned elsewhere than as one entry of {PLACE}")

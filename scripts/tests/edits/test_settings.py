@@ -5,7 +5,6 @@ The entries in ``lms/envs/common.py``: where they are put, and which are left or
 import re
 
 import pytest
-from edits.code import Code
 from edits.settings import EVENT_TYPES, PLACE, edit_settings
 
 from tests.edits.shapes import OWN_SETTINGS, check_edit, check_refusal, replaced, shape
@@ -81,8 +80,3 @@ def test_what_becomes_of_a_configuration(source: str, expected: str, recwarn: py
 )
 def test_other_shapes_are_refused(source: str, message: str) -> None:
     check_refusal(edit_settings, source, message, OWN_SETTINGS)
-
-
-def test_without_entries_of_its_own_nothing_is_added() -> None:
-    own = Code("file.py", f"{OPEN}\n}}\n".encode())
-    check_refusal(edit_settings, shape("settings_s1"), f"{FIRST}: no such entry", own)
