@@ -87,13 +87,11 @@ REFUSED = {
     f"sed -i s/raise_for_status/ok/ {TASKS}; {COMMIT}": f"{TASKS}: award_program_certificate.*: no requests-style call",
     f'echo "print 1" > {TASKS}; {COMMIT}': f"{TASKS}: whole file: not valid Python",
     **{f"echo '# unfinished' >> {path}": f"{path}: {DIRTY}" for path in small.EDITED},
-    f"echo '# unfinished' >> {TASKS}; git add {TASKS}": f"{TASKS}: {DIRTY}",
     MINE: f"{small.HOW_TO}: {DIRTY}",
     f"{MINE}; mkdir .git/info; echo docs/ > .git/info/exclude": f"{small.HOW_TO}: {DIRTY}",
     f"{MINE}; {COMMIT}; rm {small.HOW_TO}": f"{small.HOW_TO}: {DIRTY}",
     f"mkdir -p {small.HOW_TO}": f"{small.HOW_TO}: checkout: cannot be read",
     f"mv {TASKS} ../outside; ln -s $PWD/../outside {TASKS}; {COMMIT}": LINK,
-    f"mv openedx/core ../outside; ln -s $PWD/../outside openedx/core; {COMMIT}": LINK,
     f"mkdir ../outside; ln -s ../outside docs; {COMMIT}": LINK,
     f"mkdir -p docs/how-to; ln -s ../../../outside {small.HOW_TO}; {COMMIT}": LINK,
     # What an earlier version had.
