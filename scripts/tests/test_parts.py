@@ -3,10 +3,8 @@ The parts of the change: each stands alone on those before it, and names nothing
 """
 
 import code
-import os
 import re
 import shlex
-import subprocess
 import sys
 from copy import deepcopy
 from pathlib import Path, PurePosixPath
@@ -15,6 +13,7 @@ import apply_to_platform
 import pytest
 from apply_to_platform import REPOSITORY
 from django.core.management import load_command_class
+from gates_in_platform import Bench
 from pytest_django.fixtures import Settings
 
 from common.djangoapps.student.tests.factories import UserFactory
@@ -33,10 +32,7 @@ TYPES = "revert feat fix perf docs test build refactor style chore temp squash"
 
 def run_module(root: Path, *command: str) -> str:
     """Run a Python module in a checkout; return what it printed."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "DJANGO_"))}
-    result = subprocess.run(
-        [sys.executable, "-m", *command], cwd=root, env=environment, capture_output=True, text=True, check=False
-    )
+    result = Bench(root, sys.executable, []).run("-m", *command)
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
     return result.stdout
 
