@@ -62,27 +62,25 @@ def find_tests_without_server(bench: Bench) -> tuple[str, list[str]]:
     return f"{host}:{port}", []
 
 
-def attempt(gate: Gate, bench: Bench) -> Counter[str] | NotRun:
-    """Run a gate, or return why it cannot run."""
+def attempt(gate: Gate, bench: Bench) -> tuple[Counter[str], str]:
+    """Run a gate; return what it complains of, and why it cannot run, if it cannot."""
     try:
-        return gate.complain(bench, *gate.arguments)
+        return gate.complain(bench, *gate.arguments), ""
     except NotRun as reason:
-        return reason
+        return Counter(), str(reason)
     except subprocess.TimeoutExpired:
-        return NotRun(f"no end after {PATIENCE} s")
+        return Counter(), f"no end after {PATIENCE} s"
 
 
 def judge(gate: Gate, before: Bench, after: Bench) -> Result:
     """Run a gate, and judge what is new. What runs before the change and not after it is broken by it."""
-    found = attempt(gate, after)
-    known = attempt(gate, before) if found or isinstance(found, NotRun) else Counter()
-    if isinstance(found, NotRun):
-        verdict = "not run" if isinstance(known, NotRun) else "FAILED"
-        return Result(f"{verdict}: {found}", in_full=False)
+    found, reason = attempt(gate, after)
+    known, known_reason = attempt(gate, before) if found or reason else (Counter(), "")
+    if reason:
+        return Result(f"{'not run' if known_reason else 'FAILED'}: {reason}", in_full=False)
     left_out = len(after.left_out) if gate.runs_tests else 0
     without = f", without {left_out} file(s) of tests that need MongoDB" if left_out else ""
-    new = found - (Counter() if isinstance(known, NotRun) else known)
-    if new:
+    if new := found - known:
         return Result(f"FAILED: {new.total()} new{without}", list(new.elements()), not left_out)
     return Result(f"ok{f' ({found.total()} as before)' if found else ''}{without}", in_full=not left_out)
 
