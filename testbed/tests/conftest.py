@@ -3,17 +3,14 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from testbed import ROOT
 from testbed.servers.kafka import KAFKAS, MOCK
-from testbed.servers.processes import PATIENCE, Processes, wait_for
+from testbed.servers.processes import Processes
 from testbed.tests.faults.table import HEADER, KAFKA_HEADER, KAFKA_ROWS, ROWS, render
 
 
@@ -25,9 +22,19 @@ def pytest_configure() -> None:
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
     """Start processes that end with the test."""
-    with Processes(tmp_path) as running:
+    yield from _in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Start processes that end with the tests of a file."""
+    yield from _in(tmp_path_factory.mktemp("site"))
+
+
+def _in(directory: Path) -> Iterator[Processes]:
+    with Processes(directory) as running:
         yield running
-    assert not leftovers(tmp_path)
+    assert not leftovers(directory)
 
 
 def leftovers(directory: Path) -> list[psutil.Process]:
@@ -40,51 +47,10 @@ def leftovers(directory: Path) -> list[psutil.Process]:
     return found
 
 
-class Run:
-    """A ``python -m testbed.run`` as a person would start it, with its temporary files under ``directory``."""
-
-    def __init__(self, directory: Path, *options: object, **env: str) -> None:
-        self.directory, self.output = directory, directory / "output"
-        directory.mkdir()
-        environment = {**os.environ, "BUS": "", "KAFKA": "", "DJANGO_SETTINGS_MODULE": "", "TMPDIR": str(directory)}
-        argv = [sys.executable, "-m", "testbed.run", *map(str, options)]
-        with open(self.output, "wb") as output:
-            self.popen = subprocess.Popen(
-                argv, cwd=ROOT, env=environment | env, stdout=output, stderr=subprocess.STDOUT
-            )
-
-    @property
-    def text(self) -> str:
-        return self.output.read_text(encoding="utf-8")
-
-    def wait_for_text(self, text: str) -> None:
-        wait_for(lambda: text in self.text or self.popen.poll() is not None, f"{text!r} in {self.output}")
-        assert text in self.text, self.text
-
-    def wait(self) -> int:
-        return self.popen.wait(3 * PATIENCE)
-
-
 @pytest.fixture(scope="session")
 def kafka() -> str:
     """Which Kafka the tests start: a key of ``KAFKAS``."""
     return os.environ.get("KAFKA") or MOCK
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
-    """Start runs; each must end without leaving a process."""
-    runs: list[Run] = []
-
-    def start(*options: object, **env: str) -> Run:
-        runs.append(Run(tmp_path / f"run{len(runs)}", *options, **env))
-        return runs[-1]
-
-    yield start
-    for started in runs:
-        started.popen.terminate()
-        started.wait()
-    assert not [process for started in runs for process in leftovers(started.directory)]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -7,7 +7,6 @@ Tests of ``make run BUS=kafka``, and of the brokers and the schema registries th
 import os
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,34 +17,32 @@ from testbed.servers.kafka import apache
 from testbed.servers.kafka.proxy import Proxy
 from testbed.servers.processes import Processes, wait_for
 from testbed.site.kafka import KafkaSite
-from testbed.tests.conftest import Run
-from testbed.tests.run.test_run import EXPECTED, events_in
+from testbed.tests.run.test_run import EXPECTED, end_run, events_in, start_run
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.kafka
 @pytest.mark.representative
-def test_certificates_become_events_on_kafka(run: Callable[..., Run], kafka: str) -> None:
-    started = run(BUS="kafka", KAFKA=kafka)
+def test_certificates_become_events_on_kafka(processes: Processes, tmp_path: Path, kafka: str) -> None:
+    printed = end_run(start_run(processes, BUS="kafka", KAFKA=kafka))
 
-    assert started.wait() == 0, started.text
-    assert compare(EXPECTED, events_in(started.text)) == []
-    assert [path.name for path in started.directory.iterdir()] == ["output"]
+    assert compare(EXPECTED, events_in(printed)) == []
+    assert list(tmp_path.glob("tmp/*")) == []
 
 
 @pytest.mark.kafka
-def test_run_on_own_brokers(run: Callable[..., Run], processes: Processes, tmp_path: Path, kafka: str) -> None:
+def test_run_on_own_brokers(processes: Processes, tmp_path: Path, kafka: str) -> None:
     site = KafkaSite(processes, tmp_path, kafka)
     site.start_cluster()
     site.start_registry()
 
-    started = run(BUS="kafka", KAFKA_BOOTSTRAP_SERVERS=site.servers, SCHEMA_REGISTRY_URL=site.registry_url)
+    run = start_run(processes, BUS="kafka", KAFKA_BOOTSTRAP_SERVERS=site.servers, SCHEMA_REGISTRY_URL=site.registry_url)
 
-    assert started.wait() == 0, started.text
-    assert compare(EXPECTED, events_in(started.text)) == []
-    assert "Kafka broker" not in started.text
-    assert "schema registry" not in started.text
+    printed = end_run(run)
+    assert compare(EXPECTED, events_in(printed)) == []
+    assert "Kafka broker" not in printed
+    assert "schema registry" not in printed
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,23 @@
 
 import io
 import json
-import os
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from testbed import ROOT
 from testbed.run import __main__ as module
 from testbed.run.comparing import compare, expected_events
 from testbed.run.inputs import AWARDED, DATA, REVOKED, read_learners, read_programs
 from testbed.run.narrating import Narrator
 from testbed.run.playing import play, start
-from testbed.servers.processes import PATIENCE, Processes
+from testbed.servers.processes import PATIENCE, Process, Processes, wait_for
 from testbed.servers.valkey import Valkey
 from testbed.site.site import TOPIC, Site
-from testbed.tests.conftest import Run, leftovers
 from testbed.tests.run.test_inputs import UUID, learner, program
 
 pytestmark = pytest.mark.e2e
@@ -33,12 +28,26 @@ EXPECTED = expected_events(PROGRAMS, LEARNERS)
 MISSING = [f"missing: {event_type} for {username} in program {uuid}" for event_type, username, uuid in EXPECTED]
 
 
+def start_run(processes: Processes, name: str = "run", popen: dict[str, int] | None = None, **env: str) -> Process:
+    """Start ``make run``, whatever the environment of the tests says about the bus and about Django."""
+    env = {"BUS": "", "KAFKA": "", "DJANGO_SETTINGS_MODULE": "", **env}
+    return processes.python(name, "-m", "testbed.run", env=env, **(popen or {}))
+
+
+def end_run(run: Process, code: int = 0) -> str:
+    """Wait until a run has ended with an exit code; return what it printed."""
+    ended, _ = run.finish(3 * PATIENCE)
+    text = run.log.read_text(encoding="utf-8")
+    assert ended == code, text
+    return text
+
+
 def events_in(text: str) -> list[dict[str, Any]]:
     """Read the events that a run has printed."""
     return [json.loads(line.removeprefix("EVENT ")) for line in text.splitlines() if line.startswith("EVENT ")]
 
 
-def test_runs_side_by_side_on_one_redis(run: Callable[..., Run], processes: Processes, tmp_path: Path) -> None:
+def test_runs_side_by_side_on_one_redis(processes: Processes, tmp_path: Path) -> None:
     """The first run has the files of the example, the second one all forms of a page of Discovery's API."""
     honor, outside = {"key": "course-v1:OpenX+G1+2026", "type": "honor"}, "course-v1:OpenX+OUT+2026"
     courses: list[list[dict[str, Any]]] = [
@@ -62,17 +71,15 @@ def test_runs_side_by_side_on_one_redis(run: Callable[..., Run], processes: Proc
     redis.Redis.from_url(valkey.url).config_set("requirepass", "p@ss/w#rd")
     url = valkey.url.replace("//", "//:p%40ss%2Fw%23rd@")
 
-    first = run(REDIS_URL=url)
-    second = run(REDIS_URL=url, PROGRAMS=str(programs), LEARNERS=str(learners))
+    first = start_run(processes, "first", REDIS_URL=url)
+    second = start_run(processes, "second", REDIS_URL=url, PROGRAMS=str(programs), LEARNERS=str(learners))
 
-    assert first.wait() == 0, first.text
-    assert second.wait() == 0, second.text
-    events = events_in(first.text)
+    events, printed = events_in(end_run(first)), end_run(second)
     assert [event[0] for event in EXPECTED] == [AWARDED] * 3 + [REVOKED] and compare(EXPECTED, events) == []
     assert {event["topic"] for event in events} == {TOPIC}
     assert all(list(event) == ["type", "id", "source", "time", "topic", "data"] for event in events)
     assert len({event["id"] for event in events}) == len(events)
-    assert compare([(AWARDED, name, page[0]["uuid"]) for name in ("solo", "outsider")], events_in(second.text)) == []
+    assert compare([(AWARDED, name, page[0]["uuid"]) for name in ("solo", "outsider")], events_in(printed)) == []
     for line in (
         "4 programs, 3 learners, 2 events to come.",
         f"Nobody can complete «{page[1]['uuid']}»: its courses[1] has no course run.",
@@ -83,43 +90,32 @@ def test_runs_side_by_side_on_one_redis(run: Callable[..., Run], processes: Proc
         f"outsider earns the certificate of {outside} (honor), which counts for no program",
         "OK: exactly the 2 expected events arrived.",
     ):
-        assert line in second.text.splitlines()
+        assert line in printed.splitlines()
     # Neither run leaves anything behind.
     assert redis.Redis.from_url(url).dbsize() == 0
-    for ended in (first, second):
-        assert [path.name for path in ended.directory.iterdir()] == ["output"]
+    assert list(tmp_path.glob("tmp/*")) == []
 
 
-def test_a_reader_that_goes_away_ends_the_run(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "testbed.run"],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout and process.stderr
-        for _ in range(4):  # as `head -4` does it
-            process.stdout.readline()
-        process.stdout.close()
-        code = process.wait(PATIENCE)
+def test_a_reader_that_goes_away_ends_the_run(processes: Processes, tmp_path: Path) -> None:
+    run = start_run(processes, popen={"stdout": subprocess.PIPE})
+    assert run.popen.stdout
+    for _ in range(4):  # as `head -4` does it
+        run.popen.stdout.readline()
+    run.popen.stdout.close()
 
-        assert (code, process.stderr.read()) == (0, "")
-    assert list(tmp_path.iterdir()) == []
-    assert not leftovers(tmp_path)
+    assert (run.popen.wait(PATIENCE), run.log.read_text(encoding="utf-8")) == (0, "")
+    assert list(tmp_path.glob("tmp/*")) == []
 
 
 @pytest.mark.parametrize(("moment", "number"), [("LMS database", signal.SIGINT), ("Celery worker", signal.SIGTERM)])
-def test_interruption_leaves_no_process(run: Callable[..., Run], moment: str, number: int) -> None:
-    started = run()
-    started.wait_for_text(moment)
+def test_interruption_leaves_no_process(processes: Processes, tmp_path: Path, moment: str, number: int) -> None:
+    run = start_run(processes)
+    wait_for(lambda: moment in run.log.read_text(encoding="utf-8"), moment, alive=[run])
 
-    started.popen.send_signal(number)
+    run.popen.send_signal(number)
 
-    assert started.wait() == 130, started.text
-    assert "error: interrupted" in started.text
-    assert [path.name for path in started.directory.iterdir()] == ["output"]
+    assert "error: interrupted" in end_run(run, code=130)
+    assert list(tmp_path.glob("tmp/*")) == []
     # The fixture looks for processes.
 
 
@@ -151,17 +147,15 @@ def test_a_failed_run_keeps_its_logs(
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Valkey]]:
+def shared(shared_processes: Processes) -> tuple[Site, Valkey]:
     """A site and its Redis. The events are disabled, as in the platform as it is shipped."""
-    directory = tmp_path_factory.mktemp("site")
-    with Processes(directory) as processes:
-        valkey = Valkey(processes, "redis", directory / "redis", durable=True)
-        site = Site(processes, directory, enabled=False)
-        site.redis_url = site.bus_url = valkey.url
-        site.credentials_url = site.discovery_url = ""
-        start(site, PROGRAMS, LEARNERS, Narrator(io.StringIO()))
-        yield site, valkey
-    assert not leftovers(directory)
+    directory = shared_processes.directory
+    valkey = Valkey(shared_processes, "redis", directory / "redis", durable=True)
+    site = Site(shared_processes, directory, enabled=False)
+    site.redis_url = site.bus_url = valkey.url
+    site.credentials_url = site.discovery_url = ""
+    start(site, PROGRAMS, LEARNERS, Narrator(io.StringIO()))
+    return site, valkey
 
 
 @pytest.fixture
