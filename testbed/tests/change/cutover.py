@@ -6,7 +6,6 @@ nothing would be awarded at all.
 """
 
 import contextlib
-import itertools
 import shlex
 import sqlite3
 from collections import Counter
@@ -21,14 +20,12 @@ from testbed.servers.valkey import Valkey
 from testbed.site.events import known
 from testbed.site.programs import Program, make_program, runs_of
 from testbed.site.site import GROUP, REPUBLISH, Site
-from testbed.standins.credentials.control.client import CredentialsControl
 
 # One for each test, and one more. Each is of one course, of which either run will do.
 PROGRAMS = [
     make_program(number, [f"course-v1:OpenX+C{number}+{year}" for year in (2025, 2026)]) for number in range(1, 7)
 ]
 HOUR = 3600
-CLOCKS = {"behind": -HOUR, "ahead": HOUR}
 # Of each learner with a clock, the letter of the phase in which they are awarded the certificate, and, if there is one,
 # that of the phase in which they lose it.
 HISTORIES = ["A", "AA", "AB", "AC", "B", "BB", "BC", "C", "CC"]
@@ -38,26 +35,22 @@ REPUBLISH_OPTIONS = shlex.split(named_block("cut-over-all"))[3:]
 class CutoverSite(Site):
     """A site whose LMS and whose Credentials can both publish the two events. The bus keeps them over a restart."""
 
-    credentials_process: Process | None = None
-
     def __init__(self, processes: Processes) -> None:
         super().__init__(processes, processes.directory, enabled=False)
         self.bus = Valkey(processes, "bus", self.directory / "bus", durable=True)
         self.redis_url, self.bus_url = Valkey(processes, "broker", self.directory / "broker").url, self.bus.url
-        self.switch_credentials(True, prefix="dev")  # where the cut-over begins
-        self.credentials = CredentialsControl(self.credentials_url)
+        self.credentials_process = self.start_credentials(PROGRAMS)
         self.start_discovery(PROGRAMS)
         # Tasks and the command alone send these events, so this process is the LMS of those who run the command.
         self.configure_lms(True)
         self.start_lms()
         self.do("create_courses", keys=runs_of(*PROGRAMS))
-        self.unused_programs = iter(PROGRAMS[:-1])
+        self.unused_programs = enumerate(PROGRAMS[:-1])
 
     # Switches
 
     def configure_lms(self, on: bool) -> None:
         """Write the LMS's configuration as the page for operators has it, with its events on or off."""
-        self.lms_on = on
         self.configure()
         with self.config_file.open("a", encoding="utf-8") as config:
             config.write(named_block("events-yaml") if on else "")
@@ -65,21 +58,17 @@ class CutoverSite(Site):
     def switch_lms(self, on: bool) -> None:
         """Start the worker, or restart it, with the LMS's events on or off."""
         self.work()
-        if self.worker in self.processes.running:
-            self.worker.kill()  # nothing is lost, and to end by itself would take it more than two seconds
+        self.processes.kill("worker")  # nothing is lost, and to end by itself would take it more than two seconds
         self.configure_lms(on)
         # Celery waits up to 30 s before it sends a course certificate again whose learner Credentials does not know.
         self.start_worker(TESTBED_RETRY_DIVISOR="100")
 
     def switch_credentials(self, on: bool, prefix: str = "") -> None:
-        """Start Credentials with its events on or off. A restart keeps port and data, and corrects the clock."""
-        options = []
-        if self.credentials_process:
-            options = ["--port", urlsplit(self.credentials_url).port]
-            self.credentials_process.stop()
-        self.credentials_on, self.prefix = on, prefix or self.run_id
-        command, env = self.credentials_command("credentials", *options), self.credentials_env(on, self.prefix)
-        self.credentials_process, self.credentials_url = self.processes.server("credentials", *command, env=env)
+        """Restart Credentials with its events on or off. It keeps port and data, and its clock is right again."""
+        self.credentials_process.stop()
+        command = self.credentials_command("credentials", "--port", urlsplit(self.credentials_url).port)
+        env = self.credentials_env(on, prefix or self.run_id)
+        self.credentials_process, _url = self.processes.server("credentials", *command, env=env)
 
     def credentials_command(self, database: str, *options: object) -> list:
         path, programs = self.directory / f"{database}.sqlite3", self._programs_file(PROGRAMS)
@@ -98,15 +87,11 @@ class CutoverSite(Site):
         """Go to where a test begins, whatever another one has left. Without a consumer, the bus may stop."""
         if self.bus.process not in self.processes.running:
             self.bus.start()
-        if self.worker not in self.processes.running or self.lms_on != lms:
-            self.switch_lms(lms)
-        if (self.credentials_on, self.prefix) != (credentials, prefix or self.run_id):
-            self.switch_credentials(credentials, prefix)
-        self.credentials.set_clock(0)
-        if consumer and self.consumer not in self.processes.running:
+        self.switch_lms(lms)
+        self.switch_credentials(credentials, prefix)
+        self.processes.kill("consumer")
+        if consumer:
             self.start_consumer(check_backlog=True)
-        elif self.consumer in self.processes.running and not consumer:
-            self.consumer.stop()
 
     # What happens
 
@@ -148,12 +133,9 @@ class CutoverSite(Site):
 class Story:
     """What one test does to its learners, in a program of its own."""
 
-    numbers = itertools.count(1)
-
     def __init__(self, site: CutoverSite) -> None:
         self.site = site
-        self.number = next(self.numbers)
-        self.program = next(site.unused_programs)
+        self.number, self.program = next(site.unused_programs)
         self.owed: dict[str, str] = {}  # learner -> status
         self.usernames: dict[str, str] = {}  # learner -> the present one
 
@@ -189,17 +171,17 @@ class Story:
         self.site.do("rename", username=old, new_username=self.usernames[learner])
         return old
 
-    def change(self, phase: str, clock: str, passed: int = 0) -> None:
+    def change(self, phase: str, behind: int = -HOUR) -> None:
         """
-        Award, then revoke, what the histories have for a phase.
+        Award, then revoke, what the histories have for a phase, by each of the clocks to learners of its own.
 
         Args:
-            clock: Credentials' clock, to the learners whose names say so.
-            passed: seconds that have passed on it while nothing happened.
+            behind: where the clock is that was an hour behind when the test began.
         """
-        self.site.credentials.set_clock(CLOCKS[clock] + passed)
-        for act, place in ((self.award, 0), (self.revoke, 1)):
-            act(*(f"{history}-{clock}" for history in HISTORIES if history[place : place + 1] == phase))
+        for clock, seconds in (("behind", behind), ("ahead", HOUR)):
+            self.site.credentials.set_clock(seconds)
+            for act, place in ((self.award, 0), (self.revoke, 1)):
+                act(*(f"{history}-{clock}" for history in HISTORIES if history[place : place + 1] == phase))
 
     def events(self) -> list[dict]:
         """Return the events about these learners, once all are consumed."""

@@ -9,7 +9,7 @@ from testbed.servers.processes import Processes, wait_for
 from testbed.servers.valkey import connect
 from testbed.site.programs import runs_of
 from testbed.site.site import TOPIC
-from testbed.tests.change.cutover import CLOCKS, HISTORIES, HOUR, PROGRAMS, CutoverSite, Story
+from testbed.tests.change.cutover import HISTORIES, HOUR, PROGRAMS, CutoverSite, Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.cutover]
 
@@ -37,8 +37,7 @@ def test_cut_over(site: CutoverSite, story: Story) -> None:
 
     # 1. The same prefix everywhere.
     site.switch_credentials(True)
-    for clock in CLOCKS:
-        story.change("A", clock)
+    story.change("A")
     assert story.missing() == {"unheard"}
     assert story.sources() == {CREDENTIALS}
 
@@ -46,8 +45,7 @@ def test_cut_over(site: CutoverSite, story: Story) -> None:
     site.worker.stop()
     story.award("waited")
     site.switch_lms(True)
-    for clock in CLOCKS:
-        story.change("B", clock)
+    story.change("B")
     assert story.missing() == {"unheard"}
     told_twice = 2 * len(["B", "BB", "BC", "AB", "BB"]) + len(["waited"])
     assert story.duplicates() == told_twice
@@ -55,8 +53,7 @@ def test_cut_over(site: CutoverSite, story: Story) -> None:
     # 4. Those of Credentials off.
     before = len(story.events())
     site.switch_credentials(False)
-    for clock in CLOCKS:
-        story.change("C", clock)
+    story.change("C")
     # What Credentials has said lately looks later than what the LMS says now, if its clock is ahead.
     overtaken = {"AC-ahead", "BC-ahead"}
     assert story.missing() == {"unheard"} | overtaken
@@ -93,8 +90,7 @@ def test_credentials_off_too_early(site: CutoverSite, story: Story) -> None:
 
 def test_way_back(site: CutoverSite, story: Story) -> None:
     site.set_up(credentials=False, lms=True)
-    for clock in CLOCKS:
-        story.change("A", clock)
+    story.change("A")
 
     assert story.sources() == {LMS}
 
@@ -103,9 +99,8 @@ def test_way_back(site: CutoverSite, story: Story) -> None:
 
     # 2. The last chance to say again what was lost before.
     site.republish()
-    for clock in CLOCKS:
-        story.change("B", clock)
-    site.credentials.set_clock(CLOCKS["behind"])
+    story.change("B")
+    site.credentials.set_clock(-HOUR)
     story.award("waiting")
     story.award("hurried")
     assert story.missing() == set()
@@ -116,16 +111,15 @@ def test_way_back(site: CutoverSite, story: Story) -> None:
     story.revoke("waiting")
 
     # 4. Meanwhile a clock that is behind comes to where the LMS's was. To have an hour pass on it is to set it.
-    site.credentials.set_clock(CLOCKS["behind"] + HOUR)
+    site.credentials.set_clock(0)
     site.switch_lms(False)
-    story.change("C", "behind", passed=HOUR)
-    story.change("C", "ahead")
+    story.change("C", behind=0)
     assert story.missing() == set()
     assert story.wrong() == set()
     assert story.sources(before) == {CREDENTIALS}
 
     # Had nobody waited, what Credentials says would look older than what the LMS has said.
-    site.credentials.set_clock(CLOCKS["behind"])
+    site.credentials.set_clock(-HOUR)
     story.revoke("hurried")
     story.award("later")
     assert story.missing() == {"hurried"}
