@@ -1,11 +1,16 @@
 """
-What the tests of the change share: a site that is looked at again and again, and how many examples the properties take.
+What the tests of the change share: a site that is looked at again and again, a MySQL-protocol server, and how many
+examples the properties take.
 """
 
 import os
+import subprocess
 
+import pytest
 from hypothesis import settings
 
+from testbed.servers import mysql
+from testbed.servers.processes import PATIENCE, Processes
 from testbed.site.site import Site
 
 # `make test` takes a few examples, and `make test-change` the full number.
@@ -24,3 +29,28 @@ class WatchedSite(Site):
         new = self.events()[self.seen :]
         self.seen += len(new)
         return new
+
+
+@pytest.fixture(scope="module")
+def own_server(shared_processes: Processes) -> mysql.MariaDB | None:
+    """A server of the tests' own, None if they have been given one."""
+    if os.environ.get("MYSQL_URL"):
+        return None
+    if problem := mysql.find_problem():
+        pytest.skip(problem)
+    return mysql.MariaDB(shared_processes, "mariadb", shared_processes.directory / "mariadb")
+
+
+@pytest.fixture(scope="module")
+def url(own_server: mysql.MariaDB | None) -> str:
+    """Where the server is."""
+    return own_server.url if own_server else os.environ["MYSQL_URL"]
+
+
+def run_python(processes: Processes, database: dict, *argv: str) -> str:
+    """Run Python with a database on the server to its end, and return what it printed."""
+    env = mysql.environment(database)
+    process = processes.python("script", *argv, env=env, stdout=subprocess.PIPE, text=True)
+    code, output = process.finish(10 * PATIENCE)
+    assert code == 0, f"{output}, see {process.log}"
+    return output

@@ -3,22 +3,18 @@ Tests on a MySQL-protocol server, as every real site has one: it takes usernames
 it closes connections that are idle. ``make test-mysql`` runs them.
 """
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
-from testbed import ROOT
 from testbed.servers import mysql
 from testbed.servers.processes import Process, Processes, wait_for
 from testbed.site.events import known
 from testbed.site.large import COURSES, PROGRAM
 from testbed.site.site import REPUBLISH
-from testbed.tests.change.conftest import WatchedSite
+from testbed.tests.change.conftest import WatchedSite, run_python
 
 pytestmark = [pytest.mark.e2e, pytest.mark.mysql]
 
@@ -80,27 +76,9 @@ class MysqlSite(WatchedSite):
 
 
 @pytest.fixture(scope="module")
-def own_server(shared_processes: Processes) -> mysql.MariaDB | None:
-    """A server of the tests' own, None if they have been given one."""
-    if os.environ.get("MYSQL_URL"):
-        return None
-    if problem := mysql.find_problem():
-        pytest.skip(problem)
-    return mysql.MariaDB(shared_processes, "mariadb", shared_processes.directory / "mariadb")
-
-
-@pytest.fixture(scope="module")
-def url(own_server: mysql.MariaDB | None) -> str:
-    """Where the server is."""
-    return own_server.url if own_server else os.environ["MYSQL_URL"]
-
-
-@pytest.fixture(scope="module")
 def shared_site(url: str, shared_processes: Processes) -> Iterator[MysqlSite]:
-    directory = shared_processes.directory / "site"
-    directory.mkdir()
-    with mysql.database(url) as database, Processes(directory) as processes:
-        yield MysqlSite(processes, database)
+    with mysql.database(url) as database:
+        yield MysqlSite(shared_processes, database)
 
 
 @pytest.fixture
@@ -110,18 +88,13 @@ def site(shared_site: MysqlSite) -> Iterator[MysqlSite]:
     shared_site.clean()
 
 
-def test_the_tests_of_the_change(url: str) -> None:
+def test_the_tests_of_the_change(url: str, processes: Processes) -> None:
+    options = ["-q", "-p", "no:cacheprovider", "openedx/core/djangoapps/programs/tests"]
     with mysql.database(url) as database:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "openedx/core/djangoapps/programs/tests"],
-            cwd=ROOT,
-            env={**os.environ, **mysql.environment(database)},
-            capture_output=True,
-            text=True,
-        )
+        output = run_python(processes, database, "-m", "pytest", *options)
         tables = mysql.query(url, f"SHOW TABLES FROM {database['NAME']}")
 
-    assert re.match(r"[1-9]\d* passed", done.stdout.splitlines()[-1]), done.stdout
+    assert re.match(r"[1-9]\d* passed", output.splitlines()[-1]), output
     assert ("auth_user",) in tables
 
 

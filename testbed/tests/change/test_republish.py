@@ -4,9 +4,6 @@ consumer: on a site of two sizes, on a million learners, and beside a slow consu
 ``testbed/tests/faults/test_repair_faults.py`` breaks more while it runs.
 """
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,14 +16,13 @@ from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_even
 from openedx_events.learning.signals import PROGRAM_CERTIFICATE_AWARDED
 
 from benchmarks.measurements.repair import MeasuredRepairSite
-from testbed import ROOT
 from testbed.servers import mysql
 from testbed.servers.processes import PATIENCE, Processes, free_port, wait_for
 from testbed.servers.valkey import connect
 from testbed.site.events import known
 from testbed.site.large import PROGRAM, RepairSite
 from testbed.site.site import GROUP, QUEUE, REPUBLISH
-from testbed.tests.change.conftest import WatchedSite
+from testbed.tests.change.conftest import WatchedSite, run_python
 
 pytestmark = pytest.mark.e2e
 
@@ -195,29 +191,18 @@ def test_more_tasks_need_no_more_memory(processes: Processes) -> None:
 
 
 @pytest.mark.scale
-def test_a_million_learners_come_once_each_and_need_no_more_memory(processes: Processes) -> None:
-    if problem := mysql.find_problem():
-        pytest.skip(problem)
-    url = os.environ.get("MYSQL_URL") or mysql.MariaDB(processes, "mariadb", processes.directory / "mariadb").url
+def test_a_million_learners_come_once_each_and_need_no_more_memory(url: str, processes: Processes) -> None:
     if "MariaDB" not in mysql.query(url, "SELECT VERSION()")[0][0]:
         pytest.skip("MYSQL_URL: it is not a MariaDB, whose tables of numbers fill the database")
     with mysql.database(url) as database:
-        _run_on(database, FILL)
-        *few, few_peak = _run_on(database, FIND, "1").split()
-        *many, many_peak = _run_on(database, FIND, "100000").split()
+        run_python(processes, database, "-c", FILL)
+        *few, few_peak = run_python(processes, database, "-c", FIND, "1").split()
+        *many, many_peak = run_python(processes, database, "-c", FIND, "100000").split()
 
     # Place 0 of a million and one is nobody's.
     assert few == ["990001", "10000"]
     assert many == ["1", "1000000"]
     assert float(many_peak) - float(few_peak) < 20, (few_peak, many_peak)
-
-
-def _run_on(database: dict, script: str, *arguments: str) -> str:
-    """Run a Python script with a database, and return what it printed."""
-    command, env = [sys.executable, "-c", script, *arguments], {**os.environ, **mysql.environment(database)}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 class SmallStreamSite(RepairSite):
