@@ -31,6 +31,12 @@ class WatchedSite(Site):
         return new
 
 
+def summary(awarded: int, revoked: int = 0, failed: int = 0) -> str:
+    """Return the last line of a run for learners with a certificate each."""
+    counts = f"awarded={awarded} revoked={revoked} skipped=0 failed={failed} bus_errors=0"
+    return f"learners={awarded + revoked + failed} {counts}"
+
+
 @pytest.fixture(scope="module")
 def own_server(shared_processes: Processes) -> mysql.MariaDB | None:
     """A server of the tests' own, None if they have been given one."""
