@@ -203,15 +203,16 @@ def test_a_million_learners_come_once_each_and_need_no_more_memory(url: str, pro
 class SmallStreamSite(RepairSite):
     """A site whose learners have a certificate each, and whose stream does not take them all."""
 
+    over: threading.Event  # no more events will come
+
     def bus_settings(self) -> dict:
         return {**super().bus_settings(), "EVENT_BUS_REDIS_STREAM_MAX_LEN": CAP}
 
-    def consume(self, is_over: threading.Event, wait: Callable[[int], object]) -> list[int]:
+    def consume(self, wait: Callable[[int], object]) -> list[int]:
         """
         Take events as ``consume_events`` does: one, then its work, then the acknowledgement.
 
         Args:
-            is_over: no more events will come.
             wait: takes the time that the work takes, given how many events were taken before.
 
         Returns:
@@ -220,7 +221,7 @@ class SmallStreamSite(RepairSite):
         learners: list[int] = []
         with connect(self.bus_url) as client:
             while True:
-                over = is_over.is_set()  # before the look, which then is the last one
+                over = self.over.is_set()  # before the look, which then is the last one
                 found = client.xreadgroup(GROUP, "slow", {self.stream_key: ">"}, count=1, block=100)
                 if not found and over:
                     return learners
@@ -230,18 +231,18 @@ class SmallStreamSite(RepairSite):
                     learners.append(data["program_certificate"].user.id)
                     client.xack(self.stream_key, GROUP, entry_id)
 
-    def republish(self, wait: Callable[[int], object], is_over: threading.Event, *options: str) -> list[int]:
+    def republish(self, wait: Callable[[int], object], *options: str) -> list[int]:
         """Run the command for everything beside a slow consumer, and return whose certificates that heard of."""
-        sent = self.count_added()
+        sent, self.over = self.count_added(), threading.Event()
         with ThreadPoolExecutor() as pool:
-            consumer = pool.submit(self.consume, is_over, wait)
+            consumer = pool.submit(self.consume, wait)
             try:
                 code, _ = self.start_command(REPUBLISH, "--all", *options).finish(2 * PATIENCE)
                 assert code == 0
                 self.wait_for_tasks()
                 assert self.count_added() - sent == LEARNERS
             finally:
-                is_over.set()
+                self.over.set()
             return consumer.result(PATIENCE)
 
 
@@ -252,15 +253,14 @@ def test_slow_consumer(processes: Processes) -> None:
         client.xgroup_create(site.stream_key, GROUP, mkstream=True)
 
     # It takes one event for four that are sent.
-    over = threading.Event()
-    heard = site.republish(
-        lambda taken: wait_for(lambda: over.is_set() or site.count_added() > 4 * taken, "more events"), over
-    )
+    def wait(taken: int) -> None:
+        wait_for(lambda: site.over.is_set() or site.count_added() > 4 * taken, "more events")
+
+    heard = site.republish(wait)
     assert CAP <= len(site.stream()) < CAP + 100
     # Nobody notices: the run has sent them all, and the consumer has read and acknowledged all that it was given.
     assert len(set(heard)) == len(heard) < LEARNERS
 
     site.start_worker()
-    options = ["--enqueue", "--delay", str(DELAY)]
-    heard = site.republish(lambda _taken: time.sleep(1 / RATE), threading.Event(), *options)
+    heard = site.republish(lambda _taken: time.sleep(1 / RATE), "--enqueue", "--delay", str(DELAY))
     assert len(set(heard)) == len(heard) == LEARNERS
