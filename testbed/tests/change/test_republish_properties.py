@@ -22,15 +22,14 @@ from hypothesis import strategies as st
 from lms.djangoapps.certificates.models import GeneratedCertificate
 from openedx.core.djangoapps.programs import events
 from openedx.core.djangoapps.programs.tests.test_republish import MODULE, page, record
-from testbed.tests.change.test_events_properties import RUNS, CommandTestCase, command
+from testbed.tests.change.test_events_properties import RUNS, USERNAMES, CommandTestCase, command
 
-EMITTERS = {"awarded": events.emit_program_certificate_awarded, "revoked": events.emit_program_certificate_revoked}
 OTHER = {"awarded": "revoked", "revoked": "awarded"}
 PROGRAMS = ["1b0b0000-0000-4000-8000-000000000001", "1b0b0000-0000-4000-8000-000000000002"]
 HOUR = timedelta(hours=1)
 NOTHING = timedelta(0)
 
-Key = tuple[int, str]  # user id and program
+Key = tuple[str, str]  # username and program
 
 
 class Event(NamedTuple):
@@ -62,7 +61,7 @@ class World:
     now: datetime = datetime(2026, 11, 25, 12, tzinfo=UTC)
     records: dict[Key, str] = field(default_factory=dict)  # what Credentials has
     requests: list[Request] = field(default_factory=list)  # those that are not answered yet
-    known: dict[Key, Event] = field(default_factory=dict)  # what the consumer keeps
+    received: list[Event] = field(default_factory=list)  # by the consumer
 
     def tick(self, time: timedelta = timedelta(microseconds=1)) -> datetime:
         """Let time pass, and return the new one. No two things happen at once."""
@@ -86,10 +85,10 @@ class World:
         self.store(request)
         self.requests.remove(request)
         response = mock.Mock(status_code=201, elapsed=self.tick() - request.began)
-        user_id, program = request.key
-        [user] = [user for user in self.case.learners if user.id == user_id]
+        username, program = request.key
+        emit = getattr(events, f"emit_program_certificate_{request.status}")
         with mock.patch(f"{events.__name__}.now", return_value=self.now + self.worker_ahead):
-            assert EMITTERS[request.status](user, program, response)
+            assert emit(self.case.learners[username], program, response)
         [sent] = self.take_events()
         return sent
 
@@ -99,12 +98,11 @@ class World:
 
     def show_page(self, query: dict) -> dict:
         """Answer a request for a page of a learner's certificates."""
-        [user] = [user for user in self.case.learners if user.username == query["username"]]
         created = (self.now + self.credentials_ahead).isoformat()
         records = [
-            record(program, username=user.username, uuid=str(UUID(int=number)), status=status, created=created)
-            for number, ((user_id, program), status) in enumerate(self.records.items())
-            if user_id == user.id
+            record(program, username=username, uuid=str(UUID(int=number)), status=status, created=created)
+            for number, ((username, program), status) in enumerate(self.records.items())
+            if username == query["username"]
         ]
         end = int(query["page"]) * self.page_size
         more = "?page=" if end < len(records) else None
@@ -124,25 +122,27 @@ class World:
     def take_events(self) -> list[Event]:
         """Return the events that were just sent."""
         sent = [
-            Event(metadata.time, (certificate.user.id, certificate.program.uuid), certificate.status)
+            Event(metadata.time, (certificate.user.pii.username, certificate.program.uuid), certificate.status)
             for _signal, metadata, certificate in self.case.events
         ]
         self.case.events.clear()
         return sent
 
     def deliver(self, *received: Event) -> None:
-        """Have the consumer receive events. It keeps the latest, and of two with the same time the last."""
-        for each in received:
-            kept = self.known.get(each.key)
-            if kept is None or each.time >= kept.time:
-                self.known[each.key] = each
+        """Have the consumer receive events."""
+        self.received += received
+
+    @property
+    def known(self) -> dict[Key, str]:
+        """What the consumer keeps: the status of the latest event, and of two with the same time of the last."""
+        return {each.key: each.status for each in sorted(self.received, key=lambda each: each.time)}
 
     def is_right(self) -> bool:
         """Return whether the consumer knows each certificate as Credentials has it."""
-        return {key: kept.status for key, kept in self.known.items()} == self.records
+        return self.known == self.records
 
 
-KEYS = st.tuples(st.integers(0, 1), st.sampled_from(PROGRAMS))
+KEYS = st.tuples(st.sampled_from(USERNAMES), st.sampled_from(PROGRAMS))
 PAUSES = st.sampled_from([NOTHING, timedelta(microseconds=1), timedelta(seconds=1)]) | st.timedeltas(NOTHING, HOUR)
 PLACES = st.integers(0, 99)
 LIVE_STEPS = st.one_of(
@@ -158,10 +158,11 @@ OPTIONS = st.fixed_dictionaries(
         "page_size": st.integers(1, 3),
     }
 )
+KEY = USERNAMES[0], PROGRAMS[0]  # the certificate that the example and the limits are about
 ANSWERED_IN_THE_WRONG_ORDER = [
-    ("asks", NOTHING, (0, PROGRAMS[0])),
+    ("asks", NOTHING, KEY),
     ("is stored", NOTHING, 0),
-    ("asks", NOTHING, (0, PROGRAMS[0])),
+    ("asks", NOTHING, KEY),
     ("is answered", NOTHING, 1),
     ("is answered", NOTHING, 0),
 ]
@@ -170,25 +171,19 @@ ANSWERED_IN_THE_WRONG_ORDER = [
 class GuaranteeTests(CommandTestCase):
     """What a consumer knows that keeps, for each learner and program, the event with the latest time."""
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.key = self.learners[0].id, PROGRAMS[0]  # the certificate that the limits below are about
-
     def play(self, world: World, steps: list[tuple]) -> Iterator[list[Event]]:
         """Play some steps, and yield the events of each."""
         for kind, pause, detail in steps:
             world.tick(pause)
             if kind == "run":
                 yield world.republish()
-            elif kind in ("asks", "in Credentials"):
-                place, program = detail
-                key = self.learners[place].id, program
-                if kind == "in Credentials":
-                    if key in world.records:  # Credentials cannot change what it does not have.
-                        world.records[key] = OTHER[world.records[key]]
+            elif kind == "in Credentials":
+                if detail in world.records:  # Credentials cannot change what it does not have.
+                    world.records[detail] = OTHER[world.records[detail]]
+            elif kind == "asks":
                 # A task asks for a change of what it has read. See the limits below for two requests at once.
-                elif not any(request.key == key and not request.stored for request in world.requests):
-                    world.ask(key)
+                if not any(request.key == detail and not request.stored for request in world.requests):
+                    world.ask(detail)
             elif world.requests:
                 request = world.requests[detail % len(world.requests)]
                 if kind == "is stored":
@@ -241,8 +236,8 @@ class GuaranteeTests(CommandTestCase):
 
     def test_a_run_that_asks_while_a_request_is_in_progress(self) -> None:
         world = World(self)
-        world.deliver(world.change(self.key))
-        request = world.ask(self.key)
+        world.deliver(world.change(KEY))
+        request = world.ask(KEY)
         world.deliver(*world.republish())
         world.deliver(world.answer(request))
         self.assert_wrong_until_the_next_run(world)
@@ -250,9 +245,9 @@ class GuaranteeTests(CommandTestCase):
     def test_a_task_that_reads_from_a_cache_while_a_request_is_in_progress(self) -> None:
         """With a ``cache_ttl`` above 0, an award task may not see yet that the certificate was awarded."""
         world = World(self)
-        world.deliver(world.change(self.key))
-        request = world.ask(self.key)
-        world.deliver(world.change(self.key, "awarded"))
+        world.deliver(world.change(KEY))
+        request = world.ask(KEY)
+        world.deliver(world.change(KEY, "awarded"))
         world.deliver(world.answer(request))
         self.assert_wrong_until_the_next_run(world)
 
@@ -261,9 +256,9 @@ class GuaranteeTests(CommandTestCase):
         for answered in (False, True):
             with self.subTest(answered=answered):
                 world = World(self)
-                first, second = world.ask(self.key), world.ask(self.key)
+                first, second = world.ask(KEY), world.ask(KEY)
                 world.deliver(world.answer(second))
-                world.deliver(world.change(self.key))
+                world.deliver(world.change(KEY))
                 world.store(first)
                 world.deliver(*[world.answer(first)] if answered else [])
                 self.assert_wrong_until_the_next_run(world)
@@ -271,9 +266,9 @@ class GuaranteeTests(CommandTestCase):
     def test_a_clock_that_is_further_ahead_than_the_next_request(self) -> None:
         """Then the run has to be that much later."""
         world = World(self, worker_ahead=HOUR)
-        world.deliver(world.change(self.key))
+        world.deliver(world.change(KEY))
         world.worker_ahead = NOTHING
-        world.deliver(world.change(self.key))
+        world.deliver(world.change(KEY))
         world.deliver(*world.republish())
         assert not world.is_right()
         world.tick(HOUR)
@@ -281,11 +276,11 @@ class GuaranteeTests(CommandTestCase):
 
     def test_what_was_deleted_in_credentials_is_not_taken_back(self) -> None:
         world = World(self)
-        for key in (self.key, (self.learners[1].id, PROGRAMS[0])):
+        for key in (KEY, (USERNAMES[1], PROGRAMS[0])):
             world.deliver(world.change(key))
-        del world.records[self.key]
+        del world.records[KEY]
         world.deliver(*world.republish())
-        assert world.known[self.key].status == "awarded"
+        assert world.known[KEY] == "awarded"
 
 
 class HourlyTests(CommandTestCase):
@@ -313,8 +308,7 @@ class HourlyTests(CommandTestCase):
         begin = world.now
         GeneratedCertificate.objects.update(modified_date=begin - 24 * HOUR)
         todo: list[tuple] = []
-        for ago, (place, program), course, late in changes:
-            key = self.learners[place].id, program
+        for ago, key, course, late in changes:
             todo.append((begin + ago, "change", key, course))
             todo.append((begin + ago + late, "request", key, begin + ago))
         # A quarter past each hour.
@@ -323,7 +317,7 @@ class HourlyTests(CommandTestCase):
         for moment, kind, what, detail in sorted(todo, key=lambda step: step[:2]):
             world.now = max(world.now, moment)
             if kind == "change":
-                certificates = GeneratedCertificate.objects.filter(user=what[0], course_id=detail)
+                certificates = GeneratedCertificate.objects.filter(user__username=what[0], course_id=detail)
                 certificates.update(modified_date=world.now)
             elif kind == "request":
                 world.change(what)  # its event is lost
@@ -333,15 +327,15 @@ class HourlyTests(CommandTestCase):
                 if what:
                     world.deliver(*republished)
                     found = {key for key, changed in owed.items() if world.now - changed < self.WINDOW}
-                    assert all(world.known[key].status == world.records[key] for key in found)
+                    assert all(world.known[key] == world.records[key] for key in found)
                     owed = {key: changed for key, changed in owed.items() if key not in found}
         event(f"{len(owed)} certificates are still owed")
-        assert all(world.known[key].status == status for key, status in world.records.items() if key not in owed)
+        assert all(world.known[key] == status for key, status in world.records.items() if key not in owed)
 
     def test_an_outage_that_is_longer_than_the_window_needs_a_run_from_its_start(self) -> None:
         world = World(self)
         GeneratedCertificate.objects.update(modified_date=world.now)
-        world.change((self.learners[0].id, PROGRAMS[0]))  # its event is lost
+        world.change(KEY)  # its event is lost
         world.tick(self.WINDOW)
         world.deliver(*world.republish("--start-date", "4h"))
         assert not world.is_right()
