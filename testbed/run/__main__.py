@@ -18,7 +18,7 @@ import redis
 
 from testbed.run.comparing import expected_events
 from testbed.run.inputs import InputError, read_learners, read_programs
-from testbed.run.narrating import Narrator, ReaderGone, count, say
+from testbed.run.narrating import Narrator, ReaderGone, count
 from testbed.run.options import JWT, read_options, without_credentials
 from testbed.run.playing import FAILURES, play, start
 from testbed.servers.processes import Processes
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     except InputError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2
-    narrator = Narrator(sys.stdout)
+    narrator, errors = Narrator(sys.stdout), Narrator(sys.stderr)
     events = len(expected_events(programs, learners))
     directory = Path(tempfile.mkdtemp(prefix="program-certificates-"))
     site, problems, code = None, [], 1
@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] = ()) -> int:
         shutil.rmtree(directory)
     with contextlib.suppress(ReaderGone):
         for problem in problems:
-            say(f"error: {without_credentials(problem, options['REDIS_URL'])}", sys.stderr)
+            errors.line(f"error: {without_credentials(problem, options['REDIS_URL'])}")
         if code == 1:
-            say(f"The logs are in {directory}", sys.stderr)
+            errors.line(f"The logs are in {directory}")
         if code == 0:
             narrator.line(f"OK: exactly the {count(events, 'expected event')} arrived.")
     return code

@@ -1,8 +1,7 @@
 """Tells a person what a run does, and how long each step took; used by ``__main__`` and ``playing``."""
 
-import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TextIO
 
 from testbed.run.comparing import completed, modes_that_count, obstacle
@@ -11,14 +10,6 @@ from testbed.run.inputs import Learner, Program
 
 class ReaderGone(Exception):
     """The output was closed by its reader."""
-
-
-def say(text: str, stream: TextIO, end: str = "\n") -> None:
-    """Print, and flush; raise ``ReaderGone`` if the stream is closed."""
-    try:
-        print(text, end=end, file=stream, flush=True)
-    except BrokenPipeError:
-        raise ReaderGone from None
 
 
 def count(number: int, noun: str) -> str:
@@ -32,16 +23,19 @@ class Narrator:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
-    def line(self, text: str) -> None:
-        say(text, self.stream)
-
-    @contextlib.contextmanager
-    def step(self, text: str) -> Iterator[None]:
-        """Print what is being done, and after it how long it took."""
-        started = time.monotonic()
-        say(f"  {text} ...", self.stream, end=" ")
+    def line(self, text: str, end: str = "\n") -> None:
+        """Print, and flush."""
         try:
-            yield
+            print(text, end=end, file=self.stream, flush=True)
+        except BrokenPipeError:
+            raise ReaderGone from None
+
+    def step(self, text: str, begin: Callable[..., object], *args: object) -> None:
+        """Print what is being done, do it by calling a function, and print how long it took."""
+        started = time.monotonic()
+        self.line(f"  {text} ...", end=" ")
+        try:
+            begin(*args)
         except BaseException:
             self.line("not done")
             raise
@@ -50,7 +44,7 @@ class Narrator:
     def progress(self, done: int, total: int, what: str) -> None:
         """On a terminal, print a line that the next one overwrites."""
         if self.stream.isatty():
-            say(f"\r  {done} of {total} {what}", self.stream, end="\n" if done == total else "")
+            self.line(f"\r  {done} of {total} {what}", end="\n" if done == total else "")
 
     def announce(self, programs: list[Program], learners: list[Learner], events: int) -> None:
         """Print how many events are expected, and which programs cannot be completed."""

@@ -20,24 +20,17 @@ BATCH = 20
 def start(site: Site, programs: list[Program], learners: list[Learner], narrator: Narrator) -> None:
     """Start a site, and each server that it has no URL of, with the programs and course runs."""
     if not site.redis_url:
-        with narrator.step("Redis-protocol server"):
-            site.start_redis()
+        narrator.step("Redis-protocol server", site.start_redis)
     for what, begin in site.bus_steps():
-        with narrator.step(what):
-            begin()
+        narrator.step(what, begin)
     if not site.credentials_url:
-        with narrator.step("stand-in of Credentials"):
-            site.start_credentials(programs, course_runs(programs, learners))
+        narrator.step("stand-in of Credentials", site.start_credentials, programs, course_runs(programs, learners))
     if not site.discovery_url:
-        with narrator.step("stand-in of Discovery"):
-            site.start_discovery(programs)
+        narrator.step("stand-in of Discovery", site.start_discovery, programs)
     site.configure()
-    with narrator.step("LMS database, and the programs in the LMS's cache (cache_programs)"):
-        site.start_lms()
-    with narrator.step("Celery worker"):
-        site.start_worker()
-    with narrator.step("event consumer (./manage.py lms consume_events)"):
-        site.start_consumer()
+    narrator.step("LMS database, and the programs in the LMS's cache (cache_programs)", site.start_lms)
+    narrator.step("Celery worker", site.start_worker)
+    narrator.step("event consumer (./manage.py lms consume_events)", site.start_consumer)
 
 
 def play(site: Site, programs: list[Program], learners: list[Learner], narrator: Narrator) -> list[str]:
