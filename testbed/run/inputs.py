@@ -1,5 +1,5 @@
 """
-Reads the two files of ``make run``, the programs and the learners; used by the run and by the benchmarks.
+Reads the two files of ``make run``, the programs and the learners; used by the run and by the tests.
 
 The checks are serializers of Django REST framework. attrs, the only other pinned library that checks data, neither
 checks types by itself nor names the place of an error in nested data.
