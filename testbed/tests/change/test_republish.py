@@ -91,8 +91,6 @@ def shared_site(shared_processes: Processes, request: pytest.FixtureRequest) -> 
     directory.mkdir()
     with Processes(directory) as processes:
         yield RepublishSite(processes, size, changed)
-    for path in directory.glob("*.sqlite3*"):
-        path.unlink()
 
 
 @pytest.fixture
@@ -181,8 +179,6 @@ def test_more_tasks_need_no_more_memory(processes: Processes) -> None:
     with connect(site.redis_url) as client:
         assert client.llen(f"{site.run_id}-{QUEUE}") == 110_000
     assert many["peak"] - few["peak"] <= 10, (few, many)
-    for path in processes.directory.glob("*.sqlite3*"):
-        path.unlink()
 
 
 @pytest.mark.scale
