@@ -159,13 +159,10 @@ def test_broker_that_is_unreachable(site: RepublishSite) -> None:
     config = site.config_file.read_text(encoding="utf-8")
     broker = f"CELERY_BROKER_HOSTNAME: 127.0.0.1:{urlsplit(site.redis_url).port}"
     assert broker in config
-    broken = config.replace(broker, f"CELERY_BROKER_HOSTNAME: 127.0.0.1:{free_port()}")
-    try:
-        site.config_file.write_text(broken, encoding="utf-8")
-        run = site.start_command(REPUBLISH, *SOME, "--enqueue")
-        assert run.finish() == (1, "enqueued=0\n")
-    finally:
-        site.config_file.write_text(config, encoding="utf-8")
+    broken = site.directory / "broken.yml"
+    broken.write_text(config.replace(broker, f"CELERY_BROKER_HOSTNAME: 127.0.0.1:{free_port()}"), encoding="utf-8")
+    run = site.start_command(REPUBLISH, *SOME, "--enqueue", LMS_CFG=str(broken))
+    assert run.finish() == (1, "enqueued=0\n")
     assert "Traceback" not in run.log.read_text(encoding="utf-8")
 
 
