@@ -20,7 +20,7 @@ from testbed.servers import mysql
 from testbed.servers.processes import PATIENCE, Processes, free_port, wait_for
 from testbed.servers.valkey import connect
 from testbed.site.events import known
-from testbed.site.large import PROGRAM, RepairSite
+from testbed.site.large import RepairSite
 from testbed.site.site import GROUP, QUEUE, REPUBLISH
 from testbed.tests.change.conftest import WatchedSite, run_python, summary
 
@@ -72,7 +72,6 @@ class RepublishSite(WatchedSite, RepairSite):
 
     def __init__(self, processes: Processes, size: int, changed: int) -> None:
         super().__init__(processes, processes.directory, size, changed)
-        self.size = size
         self.start_consumer()
 
     def republish(self, *argv: str) -> tuple[int, str]:
@@ -116,12 +115,6 @@ def test_as_many_requests_as_learners_who_changed(site: RepublishSite) -> None:
     assert len(events) == changed
     assert known(events) == site.expected
     assert all(began <= datetime.fromisoformat(event["time"]) <= datetime.now(UTC) for event in events)
-
-
-@pytest.mark.parametrize("selection", [["--all"], ["--program-uuids", PROGRAM["uuid"]]], ids=lambda argv: argv[0])
-def test_dry_run(site: RepublishSite, selection: list[str]) -> None:
-    assert site.republish(*selection, "--dry-run") == (0, f"learners={site.size}")
-    assert site.new_events() == []
 
 
 def test_credentials_is_unavailable_for_a_moment(site: RepublishSite) -> None:
