@@ -23,7 +23,7 @@ from django.utils.timezone import now
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
-from opaque_keys.edx.locator import CourseLocator
+from opaque_keys.edx.keys import CourseKey
 from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_event_data
 from openedx_events.event_bus.avro.serializer import serialize_event_data_to_bytes
 
@@ -32,14 +32,11 @@ from common.djangoapps.student.tests.factories import UserFactory
 from lms.djangoapps.certificates.models import GeneratedCertificate
 from openedx.core.djangoapps.programs import events
 from openedx.core.djangoapps.programs.management.commands import republish_program_certificate_events as command
+from openedx.core.djangoapps.programs.tests import test_republish_program_certificate_events as tests
 from openedx.core.djangoapps.programs.tests.test_events import EventsTestCase
 from openedx.core.djangoapps.programs.tests.test_republish import RepublishTestCase
 
-COMMAND = command.__name__.rpartition(".")[2]
-BOTH_ENABLED = {
-    each.event_type: {"topic": {"enabled": True, "event_key_field": "x"}} for each in events.EVENTS.values()
-}
-RUNS = [CourseLocator("edX", "DemoX", str(number)) for number in range(2)]
+RUNS = [CourseKey.from_string(run) for run in (tests.RUN, tests.OTHER_RUN)]
 # In every name, username and e-mail address of a learner, and nowhere else.
 PRIVATE = "PRIVATE"
 USERNAMES = [f"{PRIVATE}-1", f"{PRIVATE}-2"]
@@ -151,18 +148,17 @@ class CommandTestCase(TestCase, RepublishTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.addCleanup(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-        self.enterContext(override_settings(EVENT_BUS_PRODUCER_CONFIG=BOTH_ENABLED))
+        self.enterContext(override_settings(EVENT_BUS_PRODUCER_CONFIG=tests.configure(*tests.BOTH)))
         self.patch(f"{command.__name__}.get_producer")
         self.patch(f"{command.__name__}.close_old_connections")  # in the test's transaction
-        program = {"courses": [{"course_runs": [{"key": str(run)} for run in RUNS]}]}
-        self.patch(f"{command.__name__}.get_programs", return_value=[program])
+        self.patch(f"{command.__name__}.get_programs", return_value=tests.PROGRAMS.values())
 
     def run_command(self, *options: str) -> tuple[CommandError | None, str]:
         """Run the command; return the error and the output."""
         self.events.clear()
         output, error = io.StringIO(), None
         try:
-            call_command(COMMAND, *options, stdout=output)
+            call_command(tests.COMMAND, *options, stdout=output)
         except CommandError as exc:
             error = exc
         return error, output.getvalue()
@@ -231,7 +227,7 @@ class CommandProperties(CommandTestCase):
     @example("999999999d")
     @example("9999999999999d")
     def test_a_start_is_refused_or_a_time_of_the_past(self, text: str) -> None:
-        parser = command.Command().create_parser("manage.py", COMMAND)
+        parser = command.Command().create_parser("manage.py", tests.COMMAND)
         try:
             start = parser.parse_args([f"--start-date={text}"]).start_date
         except CommandError:
