@@ -36,17 +36,16 @@ class MysqlSite(WatchedSite):
         self.start_for_commands([PROGRAM], database)
         self.do("create_courses", keys=COURSES)
         self.start_consumer()
-        self.learners: list[str] = []
+        self.create_learners(*LEARNERS)
 
     def create_learners(self, *usernames: str) -> None:
         for username in usernames:
             self.do("create_learner", username=username, enrolled=dict.fromkeys(COURSES, "verified"))
-            self.learners.append(username)
 
-    def store(self, *usernames: str) -> None:
-        """Store a certificate in Credentials under each username."""
+    def store(self) -> None:
+        """Store a certificate in Credentials for each of the learners."""
         certificate = {"program_uuid": PROGRAM["uuid"], "status": "awarded", "modified": datetime.now(UTC).isoformat()}
-        self.credentials.store({"username": username, **certificate} for username in usernames)
+        self.credentials.store({"username": username, **certificate} for username in LEARNERS)
 
     def republish(self, *usernames: str) -> Process:
         """Start the command."""
@@ -68,8 +67,6 @@ class MysqlSite(WatchedSite):
         self.credentials.clear()
         if stored := {item["username"] for item in self.credentials.credentials() if item["type"] == "program"}:
             self.credentials.delete(stored)
-        while self.learners:
-            self.do("delete", username=self.learners.pop())
         self.new_events()
 
 
@@ -81,7 +78,7 @@ def shared_site(url: str, shared_processes: Processes) -> Iterator[MysqlSite]:
 
 @pytest.fixture
 def site(shared_site: MysqlSite) -> Iterator[MysqlSite]:
-    """The site that all tests here use, with no learner in the LMS and no certificate in Credentials."""
+    """The site that all tests here use, with five learners, and no certificate of a program in Credentials."""
     yield shared_site
     shared_site.clean()
 
@@ -117,8 +114,7 @@ def test_usernames_that_differ_in_case(site: MysqlSite) -> None:
 
 @pytest.mark.parametrize("max_age", [0, None])
 def test_connection_that_the_server_closes_during_a_run(site: MysqlSite, max_age: int | None) -> None:
-    site.create_learners(*LEARNERS)
-    site.store(*LEARNERS)
+    site.store()
     site.close_idle_connections(max_age)
     site.credentials.fault("delay", seconds=0, **READ)  # the first passes
     site.credentials.fault("delay", seconds=IDLE, **READ)
@@ -136,28 +132,28 @@ def test_connection_that_the_server_closes_during_a_run(site: MysqlSite, max_age
 @pytest.mark.parametrize("max_age", [0, None])
 def test_connection_that_the_server_closes_during_a_live_task(site: MysqlSite, max_age: int | None) -> None:
     """The tasks fetch the learner with the profile, so the event needs no query after the answer."""
-    site.create_learners("ada")
+    ada = f"ada-{max_age}"
+    site.create_learners(ada)
     site.close_idle_connections(max_age)
     site.start_worker(TESTBED_RETRY_DIVISOR="100")
 
     site.credentials.fault("delay", seconds=IDLE, **POST)
     for course_run in COURSES:
-        site.do("certify", username="ada", course_run=course_run)
+        site.do("certify", username=ada, course_run=course_run)
         site.wait_for_tasks()
-    assert [known([event]) for event in site.new_events()] == [{"ada": "awarded"}]
+    assert [known([event]) for event in site.new_events()] == [{ada: "awarded"}]
 
     site.credentials.fault("delay", seconds=IDLE, **POST)
-    site.do("invalidate", username="ada", course_run=COURSES[0])
+    site.do("invalidate", username=ada, course_run=COURSES[0])
     site.wait_for_tasks()
-    assert [known([event]) for event in site.new_events()] == [{"ada": "revoked"}]
+    assert [known([event]) for event in site.new_events()] == [{ada: "revoked"}]
     assert " ERROR " not in site.worker.log.read_text(encoding="utf-8")
 
 
 def test_server_that_stops(site: MysqlSite, own_server: mysql.MariaDB | None) -> None:
     if not own_server:
         pytest.skip("MYSQL_URL: that server is not for the tests to stop")
-    site.create_learners(*LEARNERS)
-    site.store(*LEARNERS)
+    site.store()
     site.credentials.fault("delay", seconds=0, **READ)  # the first passes
     site.credentials.fault("hold_before", **READ)
     run = site.republish()
