@@ -13,16 +13,16 @@ from testbed.servers.kafka import APACHE, KAFKAS, MOCK, apache
 from testbed.servers.valkey import connect
 from testbed.site.kafka import find_problem
 
+SERVICES = ("CREDENTIALS_URL", "DISCOVERY_URL", "SCHEMA_REGISTRY_URL")
+JWT = ("JWT_SECRET_KEY", "JWT_ISSUER", "JWT_AUDIENCE")
 # The variables and their defaults. README.md describes them.
 DEFAULTS = {
     "PROGRAMS": str(DATA / "programs.json"),
     "LEARNERS": str(DATA / "learners.json"),
     "BUS": "redis",
     "KAFKA": MOCK,
+    **dict.fromkeys((*SERVICES, *JWT, "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS"), ""),
 }
-SERVICES = ("CREDENTIALS_URL", "DISCOVERY_URL", "SCHEMA_REGISTRY_URL")
-JWT = ("JWT_SECRET_KEY", "JWT_ISSUER", "JWT_AUDIENCE")
-OTHERS = (*SERVICES, *JWT, "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")
 
 # These are stricter than the libraries that read the URLs later. A library takes a part of a password that is not
 # encoded for the host, the port or the path, asks the DNS for it, and quotes it in its errors.
@@ -39,7 +39,7 @@ def read_options() -> dict[str, str]:
     Raises:
         InputError: a value is invalid, or a service does not answer.
     """
-    options = {name: os.environ.get(name) or DEFAULTS.get(name, "") for name in (*DEFAULTS, *OTHERS)}
+    options = {name: os.environ.get(name) or default for name, default in DEFAULTS.items()}
     if not (options["REDIS_URL"] and options["CREDENTIALS_URL"] and options["DISCOVERY_URL"]):
         _check_loopback()
     _check_bus(options)

@@ -8,7 +8,7 @@ import redis
 import requests
 
 from testbed.run.__main__ import main
-from testbed.run.options import DEFAULTS, OTHERS, without_credentials
+from testbed.run.options import DEFAULTS, without_credentials
 from testbed.servers.processes import Processes
 from testbed.servers.valkey import Valkey
 
@@ -20,7 +20,7 @@ KAFKA_SERVERS = "KAFKA_BOOTSTRAP_SERVERS"
 
 @pytest.fixture(autouse=True)
 def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*DEFAULTS, *OTHERS):
+    for name in DEFAULTS:
         monkeypatch.delenv(name, raising=False)
 
 
