@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from testbed.run.inputs import AWARDED, REVOKED, Learner, Program
+from testbed.site.programs import runs_of
 
 # Discovery's statuses of the programs that reach the LMS.
 LISTED_STATUSES = ("active", "retired")
@@ -12,11 +13,10 @@ LISTED_STATUSES = ("active", "retired")
 Event = tuple[str, str, str]  # type, username, program UUID
 
 
-def course_runs(programs: list[Program], learners: Iterable[Learner] = ()) -> list[str]:
+def course_runs(programs: list[Program], learners: list[Learner]) -> list[str]:
     """List the keys of all course runs that the programs and the learners name, sorted."""
-    runs = [run for program in programs for course in program["courses"] for run in course["course_runs"]]
     certificates = [certificate for learner in learners for certificate in learner["certificates"]]
-    return sorted({run["key"] for run in runs} | {certificate["course_run"] for certificate in certificates})
+    return sorted({*runs_of(*programs), *(certificate["course_run"] for certificate in certificates)})
 
 
 def completed(program: Program, certificates: list[dict[str, str]]) -> bool:
@@ -58,7 +58,7 @@ def expected_events(programs: list[Program], learners: Iterable[Learner]) -> lis
         for program in programs:
             if completed(program, learner["certificates"]):
                 awards.append((AWARDED, learner["username"], program["uuid"]))
-                if set(course_runs([program])) & set(learner["invalidate"]):
+                if set(runs_of(program)) & set(learner["invalidate"]):
                     revocations.append((REVOKED, learner["username"], program["uuid"]))
     return awards + revocations
 
