@@ -16,7 +16,7 @@ from typing import NamedTuple
 from unittest import mock
 from uuid import UUID
 
-from hypothesis import event, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lms.djangoapps.certificates.models import GeneratedCertificate
@@ -197,7 +197,6 @@ class GuaranteeTests(CommandTestCase):
     def test_live_events_need_no_run(self, steps: list[tuple], chance: Random) -> None:
         world = World(self)
         sent = sum(self.play(world, steps), [])
-        event(f"{len(world.requests)} answered in the end")
         chance.shuffle(world.requests)
         sent += [world.answer(request) for request in list(world.requests)]
         chance.shuffle(sent)
@@ -215,7 +214,6 @@ class GuaranteeTests(CommandTestCase):
                 world.deliver(*new)
             elif fate == "late":
                 late += new
-        event(f"consumer was {'right' if world.is_right() else 'wrong'} before the run")
         for request in world.requests:
             world.store(request)
 
@@ -329,7 +327,6 @@ class HourlyTests(CommandTestCase):
                     found = {key for key, changed in owed.items() if world.now - changed < self.WINDOW}
                     assert all(world.known[key] == world.records[key] for key in found)
                     owed = {key: changed for key, changed in owed.items() if key not in found}
-        event(f"{len(owed)} certificates are still owed")
         assert all(world.known[key] == status for key, status in world.records.items() if key not in owed)
 
     def test_an_outage_that_is_longer_than_the_window_needs_a_run_from_its_start(self) -> None:
