@@ -5,6 +5,7 @@ examples the properties take.
 
 import os
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -29,6 +30,19 @@ class WatchedSite(Site):
         new = self.events()[self.seen :]
         self.seen += len(new)
         return new
+
+    def clean(self) -> None:
+        """Remove what a test has left."""
+        self.processes.kill("command", "worker")
+        self.credentials.clear()
+        self.new_events()
+
+
+@pytest.fixture
+def site(shared_site: WatchedSite) -> Iterator[WatchedSite]:
+    """The site that the tests of a file share, one after the other. The file says which, with ``shared_site``."""
+    yield shared_site
+    shared_site.clean()
 
 
 def summary(awarded: int, revoked: int = 0, failed: int = 0) -> str:

@@ -28,7 +28,7 @@ IDLE = 4
 
 
 class MysqlSite(WatchedSite):
-    """A site whose LMS has its database on a MySQL-protocol server."""
+    """A site whose LMS has its database on a MySQL-protocol server. Its learners have a certificate each."""
 
     def __init__(self, processes: Processes, database: dict) -> None:
         super().__init__(processes, processes.directory)
@@ -37,15 +37,12 @@ class MysqlSite(WatchedSite):
         self.do("create_courses", keys=COURSES)
         self.start_consumer()
         self.create_learners(*LEARNERS)
+        certificate = {"program_uuid": PROGRAM["uuid"], "status": "awarded", "modified": datetime.now(UTC).isoformat()}
+        self.credentials.store({"username": username, **certificate} for username in LEARNERS)
 
     def create_learners(self, *usernames: str) -> None:
         for username in usernames:
             self.do("create_learner", username=username, enrolled=dict.fromkeys(COURSES, "verified"))
-
-    def store(self) -> None:
-        """Store a certificate in Credentials for each of the learners."""
-        certificate = {"program_uuid": PROGRAM["uuid"], "status": "awarded", "modified": datetime.now(UTC).isoformat()}
-        self.credentials.store({"username": username, **certificate} for username in LEARNERS)
 
     def republish(self, *usernames: str) -> Process:
         """Start the command."""
@@ -61,26 +58,15 @@ class MysqlSite(WatchedSite):
         self.configure(database={**self.database, "CONN_MAX_AGE": max_age, "OPTIONS": options})
 
     def clean(self) -> None:
-        """Remove what a test has left."""
-        self.processes.kill("command", "worker")
+        """Have the server close no connection of the next test."""
+        super().clean()
         self.configure(database=self.database)
-        self.credentials.clear()
-        if stored := {item["username"] for item in self.credentials.credentials() if item["type"] == "program"}:
-            self.credentials.delete(stored)
-        self.new_events()
 
 
 @pytest.fixture(scope="module")
 def shared_site(url: str, shared_processes: Processes) -> Iterator[MysqlSite]:
     with mysql.database(url) as database:
         yield MysqlSite(shared_processes, database)
-
-
-@pytest.fixture
-def site(shared_site: MysqlSite) -> Iterator[MysqlSite]:
-    """The site that all tests here use, with five learners, and no certificate of a program in Credentials."""
-    yield shared_site
-    shared_site.clean()
 
 
 def test_the_tests_of_the_change(url: str, processes: Processes) -> None:
@@ -114,7 +100,6 @@ def test_usernames_that_differ_in_case(site: MysqlSite) -> None:
 
 @pytest.mark.parametrize("max_age", [0, None])
 def test_connection_that_the_server_closes_during_a_run(site: MysqlSite, max_age: int | None) -> None:
-    site.store()
     site.close_idle_connections(max_age)
     site.credentials.fault("delay", seconds=0, **READ)  # the first passes
     site.credentials.fault("delay", seconds=IDLE, **READ)
@@ -153,7 +138,6 @@ def test_connection_that_the_server_closes_during_a_live_task(site: MysqlSite, m
 def test_server_that_stops(site: MysqlSite, own_server: mysql.MariaDB | None) -> None:
     if not own_server:
         pytest.skip("MYSQL_URL: that server is not for the tests to stop")
-    site.store()
     site.credentials.fault("delay", seconds=0, **READ)  # the first passes
     site.credentials.fault("hold_before", **READ)
     run = site.republish()

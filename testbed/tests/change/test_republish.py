@@ -92,15 +92,6 @@ def shared_site(shared_processes: Processes, request: pytest.FixtureRequest) -> 
         yield RepublishSite(processes, size, changed)
 
 
-@pytest.fixture
-def site(shared_site: RepublishSite) -> Iterator[RepublishSite]:
-    """The site that all tests here use, one after the other."""
-    yield shared_site
-    shared_site.processes.kill("command", "worker")
-    shared_site.credentials.clear()
-    shared_site.new_events()
-
-
 def test_as_many_requests_as_learners_who_changed(site: RepublishSite) -> None:
     lists, began = site.count_lists(), datetime.now(UTC)
     changed, lost = len(site.expected), list(site.expected.values()).count("revoked")
