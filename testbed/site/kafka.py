@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from testbed.run.inputs import AWARDED, REVOKED
@@ -141,7 +141,7 @@ class KafkaSite(Site):
             return self._ends(reader, partitions)
 
     def stream(self, since: list[int] | None = None) -> list[dict[str, Any]]:
-        """Return the events' data, those of each partition in order; ``since`` is an earlier ``ends()`` to begin at."""
+        """Return the data of ``messages()``."""
         # These take long to load, and `make run` does without them.
         from confluent_kafka.schema_registry import SchemaRegistryClient
         from confluent_kafka.schema_registry.avro import AvroDeserializer
@@ -149,7 +149,11 @@ class KafkaSite(Site):
 
         deserialize = AvroDeserializer(SchemaRegistryClient({"url": self.registry_url}))
         context = SerializationContext(self.stream_key, MessageField.VALUE)
-        data = []
+        return [deserialize(message.value(), context) for message in self.messages(since)]
+
+    def messages(self, since: list[int] | None = None) -> list[Message]:
+        """Return the events, those of each partition in order; ``since`` is an earlier ``ends()`` to begin at."""
+        messages = []
         with self._reading() as (reader, partitions):
             starts = since or [0] * len(partitions)
             for partition, start in zip(partitions, starts, strict=True):
@@ -160,8 +164,8 @@ class KafkaSite(Site):
                 message = reader.poll(PATIENCE)
                 if message is None or message.error():
                     raise ProcessError(f"{left} messages of {self.stream_key} cannot be read")
-                data.append(deserialize(message.value(), context))
-        return data
+                messages.append(message)
+        return messages
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[Consumer, list[TopicPartition]]]:

@@ -7,7 +7,7 @@ import pytest
 from testbed.servers.kafka import APACHE
 from testbed.servers.processes import Processes
 from testbed.tests.conftest import leftovers
-from testbed.tests.faults.kafka.site import LEARNERS, KafkaFaultSite
+from testbed.tests.faults.kafka.site import KafkaFaultSite
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,4 @@ def apache(site: KafkaFaultSite) -> KafkaFaultSite:
     """The site, if its broker is Apache Kafka: the mock cluster has no admin API, and lets consumers join slowly."""
     if site.kafka != APACHE:
         pytest.skip("KAFKA: this shows itself on Apache Kafka only")
-    if not site.count_published():
-        site.store(LEARNERS[:1])
-        site.republish()
     return site

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import yaml
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from testbed.pages.blocks import named_block
@@ -49,7 +49,7 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
         self.block = ""  # the page's block of settings, if the play has it
         self.asked = self.played = self.tasks_before = 0
         self.ends_before: list[int] | None = None
-        self.own_topic = self.own_group = ""
+        self.prefix = self.run_id
         self.create_topic()
         self.begin_group()
         self.begin_site([PROGRAM])
@@ -58,8 +58,20 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
             self.do("create_learner", username=username, enrolled={COURSE_RUN: "verified"}, known=False)
             self.do("certify", username=username, course_run=COURSE_RUN)
         self.store(LEARNERS)  # Credentials knows them now
+        self.republish(LEARNERS[:1])
+        [self.event] = self.messages()
         with connect(self.redis_url) as client:
             client.delete(f"{self.run_id}-{QUEUE}")  # no worker has taken the tasks of these certificates
+
+    @property
+    def stream_key(self) -> str:
+        """The topic of the play."""
+        return f"{self.prefix}-{TOPIC}"
+
+    @property
+    def group(self) -> str:  # type: ignore[override]
+        """The group of the play's consumers."""
+        return f"group-{self.played}"
 
     def bus_settings(self) -> dict:
         """Return what the page gives, with the addresses of this site."""
@@ -79,7 +91,7 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
 
     # A play: certificates are awarded, or stored, and their events sent
 
-    def begin(self, settings: str = "") -> None:
+    def begin(self, settings: str = "", own_topic: bool = False) -> None:
         """Begin again with these settings added to the LMS's, and with no certificate in Credentials."""
         if awarded := self.awarded():
             self.credentials.delete(awarded)
@@ -87,9 +99,12 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
         self.played += 1
         self.settings_module = f"settings_{self.played}"
         file = self.directory / f"{self.settings_module}.py"
-        file.write_text(f"from lms.envs.production import *\n\n{settings}\n", encoding="utf-8")
+        self.prefix = f"{self.run_id}-{self.played}" if own_topic else self.run_id
+        settings += f'\nEVENT_BUS_TOPIC_PREFIX = "{self.prefix}"\n'
+        file.write_text(f"from lms.envs.production import *\n\n{settings}", encoding="utf-8")
+        self.consumed_file = self.directory / f"{self.group}.jsonl"
         self.tasks_before = len(super().tasks())
-        self.ends_before = self.ends()
+        self.ends_before = None if own_topic else self.ends()
 
     def store(self, usernames: Collection[str]) -> None:
         """Store certificates in Credentials, of which nobody has sent an event."""
@@ -152,9 +167,9 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
         """Run a command to its end; return what it logged and printed."""
         return self.finish(self.start_command(*argv))
 
-    def republish(self) -> None:
+    def republish(self, usernames: Collection[str] = ()) -> None:
         """Republish what was awarded, as an operator does once the cause is gone; in the LMS that runs, to be quick."""
-        awarded = sorted(self.awarded())
+        awarded = sorted(usernames or self.awarded())
         done = self.do("command", name=REPUBLISH, options={"usernames": awarded})
         assert (done["error"], done["returncode"]) == (None, 0)
         number = len(awarded)
@@ -164,49 +179,37 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
 
     def begin_topic(self, numbers: Iterable[int] = (), settings: str = "") -> None:
         """Begin again with a topic that the page's command creates, and with an event in each of these partitions."""
-        prefix = f"{self.run_id}-{self.played}"
-        self.begin(f'{settings}\nEVENT_BUS_TOPIC_PREFIX = "{prefix}"')
-        self.own_topic, self.own_group = f"{prefix}-{TOPIC}", f"group-{self.played}"
-        command = named_block("kafka-topic").replace(TOPIC, self.own_topic).replace("kafka:9092", self.servers)
+        self.begin(settings, own_topic=True)
+        command = named_block("kafka-topic").replace(TOPIC, self.stream_key).replace("kafka:9092", self.servers)
         [script, *arguments] = shlex.split(command)
         subprocess.run(kafka_command(SCRIPTS[script], *arguments), check=True, capture_output=True, timeout=PATIENCE)
         self.publish(*numbers)
 
     def publish(self, *numbers: int) -> None:
         """Publish the site's first event again, once to each of these partitions of the play's topic."""
-        with self._reading() as (reader, partitions):
-            [first] = [place for place, end in zip(partitions, self._ends(reader, partitions), strict=True) if end][:1]
-            first.offset = 0
-            reader.assign([first])
-            event = reader.poll(PATIENCE)
-        assert event
-        producer = Producer({"bootstrap.servers": self.servers})
+        event, producer = self.event, Producer({"bootstrap.servers": self.servers})
         for number in numbers:
-            producer.produce(self.own_topic, event.value(), event.key(), number, headers=event.headers())
+            producer.produce(self.stream_key, event.value(), event.key(), number, headers=event.headers())
         assert not producer.flush(PATIENCE)
 
     def committed(self) -> list[int]:
         """List what the play's group has committed of each partition."""
-        with contextlib.closing(Consumer({"bootstrap.servers": self.servers, "group.id": self.own_group})) as reader:
-            places = reader.committed([TopicPartition(self.own_topic, number) for number in range(3)])
-            return [place.offset for place in places]
-
-    def count_in_topic(self) -> int:
-        """Count the events in the play's topic."""
-        with contextlib.closing(Consumer({"bootstrap.servers": self.servers, "group.id": "nobody"})) as reader:
-            places = [TopicPartition(self.own_topic, number) for number in range(3)]
-            return sum(reader.get_watermark_offsets(place, timeout=PATIENCE)[1] for place in places)
+        with self._reading() as (reader, partitions):
+            return [place.offset for place in reader.committed(partitions)]
 
     def give_first_position(self) -> None:
         """Do what the page says of a new group."""
-        block = named_block("kafka-first-start").replace("my-group", self.own_group)
-        self.manage("shell", "-c", block)
+        self.manage("shell", "-c", named_block("kafka-first-start").replace("my-group", self.group))
+
+    def start_page_consumer(self, *options: str) -> Process:
+        """Start the page's consumer in the play's group."""
+        [_manage, _lms, *command] = shlex.split(named_block("kafka-consumer").replace("my-group", self.group))
+        return self.start_command(*command, *options, TESTBED_CONSUMED=str(self.consumed_file), TESTBED_TOPIC=TOPIC)
 
     def start_group(self, *options: str) -> Process:
-        """Start the page's consumer in the play's group; return it once the group's partitions are its own."""
-        [_manage, _lms, *command] = shlex.split(named_block("kafka-consumer").replace("my-group", self.own_group))
-        consumer = self.start_command(*command, *options, TESTBED_CONSUMED=str(self.own_file), TESTBED_TOPIC=TOPIC)
-        wait_for(self.members, f"{consumer.name} to join {self.own_group}", alive=[consumer])
+        """Start the same; return it once the group's partitions are its own."""
+        consumer = self.start_page_consumer(*options)
+        wait_for(self.members, f"{consumer.name} to join {self.group}", alive=[consumer])
         time.sleep(2)  # it asks for its position then
         return consumer
 
@@ -214,19 +217,6 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
         """List the group's members that have partitions, also ended ones whose session has not timed out yet."""
         admin = AdminClient({"bootstrap.servers": self.servers})
         with contextlib.suppress(KafkaException):  # there is no such group yet
-            members = admin.describe_consumer_groups([self.own_group])[self.own_group].result().members
+            members = admin.describe_consumer_groups([self.group])[self.group].result().members
             return [member for member in members if member.assignment.topic_partitions]
         return []
-
-    @property
-    def own_file(self) -> Path:
-        """What the play's group has received."""
-        return self.directory / f"{self.own_group}.jsonl"
-
-    def consumed(self) -> int:
-        """Count what the play's group has received."""
-        return len(self.own_file.read_text(encoding="utf-8").splitlines()) if self.own_file.exists() else 0
-
-    def wait_for_consumed(self, count: int) -> None:
-        """Wait until the play's group has received so many events."""
-        wait_for(lambda: self.consumed() >= count, f"{count} events")

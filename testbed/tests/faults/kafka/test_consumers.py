@@ -2,7 +2,6 @@
 The fault suite on Kafka: what new and restarted consumers miss, and what else the operators' page says of Kafka.
 """
 
-import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from testbed.pages.blocks import named_block
 from testbed.run.inputs import AWARDED
 from testbed.servers.processes import Process, wait_for
-from testbed.site.site import TOPIC
+from testbed.site.events import username_of
 from testbed.tests.faults.kafka.site import LEARNERS, KafkaFaultSite
 from testbed.tests.faults.table import KAFKA_ROWS, Row, slug
 
@@ -76,7 +75,7 @@ def offset_time(site: KafkaFaultSite) -> Process:
 
 def restarted(site: KafkaFaultSite, number: signal.Signals) -> Process:
     consumer = site.start_group()
-    site.wait_for_consumed(1)
+    site.wait_for_events(1)
     site.end(consumer, number)
     site.publish(0, 1)
     return site.start_group()
@@ -110,9 +109,9 @@ def test_consumer(apache: KafkaFaultSite, fault: ConsumerFault, request: pytest.
             apache.give_first_position()
         consumer = fault.play(apache)
         due = fault.published - lost
-        apache.wait_for_consumed(due)
-        seconds = apache.own_file.stat().st_mtime - psutil.Process(consumer.pid).create_time()
-        assert apache.consumed() == due
+        apache.wait_for_events(due)
+        seconds = apache.consumed_file.stat().st_mtime - psutil.Process(consumer.pid).create_time()
+        assert len(apache.events()) == due
         assert fault.slow in (None, seconds > 30)
         apache.end(consumer)
     lost_cells = ["–" if lost is None else lost for lost in (fault.without, fault.given)]
@@ -129,15 +128,15 @@ def test_registry_silent_while_a_consumer_starts(apache: KafkaFaultSite) -> None
     time.sleep(4)  # longer than the block's time-out
     apache.go_on(apache.registry)
     apache.publish(2)
-    apache.wait_for_consumed(3)
+    apache.wait_for_events(3)
     apache.end(consumer)
 
 
 def test_topic_of_the_page(apache: KafkaFaultSite) -> None:
     apache.begin_topic()
     admin = AdminClient({"bootstrap.servers": apache.servers})
-    assert len(admin.list_topics(apache.own_topic, timeout=10).topics[apache.own_topic].partitions) == 3
-    [described] = admin.describe_configs([ConfigResource(ResourceType.TOPIC, apache.own_topic)]).values()
+    assert len(admin.list_topics(apache.stream_key, timeout=10).topics[apache.stream_key].partitions) == 3
+    [described] = admin.describe_configs([ConfigResource(ResourceType.TOPIC, apache.stream_key)]).values()
     values = {name: entry.value for name, entry in described.result().items()}
     assert (values["retention.ms"], values["cleanup.policy"]) == ("604800000", "delete")
 
@@ -151,14 +150,12 @@ def test_first_start_of_a_consumer(site: KafkaFaultSite) -> None:
     site.begin()
     site.store(LEARNERS[:3])
     site.republish()
-    site.manage("shell", "-c", named_block("kafka-first-start"))
-    [_manage, _lms, *command] = shlex.split(named_block("kafka-consumer"))
-    site.start_command(*command, TESTBED_CONSUMED=str(site.consumed_file), TESTBED_TOPIC=TOPIC)
+    site.give_first_position()
+    site.start_page_consumer()
     # All that the topic has ever received, published before the group was there.
     site.wait_for_events(site.count_published())
-    usernames = {event["data"]["program_certificate"]["user"]["pii"]["username"] for event in site.events()}
     assert len(site.events()) == site.count_published()
-    assert usernames >= set(LEARNERS[:3])
+    assert {username_of(event) for event in site.events()} >= set(LEARNERS[:3])
     assert {event["type"] for event in site.events()} == {AWARDED}
 
 
