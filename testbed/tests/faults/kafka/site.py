@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from testbed.pages.blocks import named_block
 from testbed.run.inputs import AWARDED, REVOKED
+from testbed.servers.kafka import MOCK
 from testbed.servers.kafka.apache import ApacheKafka
 from testbed.servers.kafka.apache import command as kafka_command
 from testbed.servers.processes import PATIENCE, Process, Processes, wait_for
@@ -24,6 +25,7 @@ from testbed.site.kafka import KafkaSite, MockCluster
 from testbed.site.programs import make_program
 from testbed.site.site import QUEUE, REPUBLISH, TOPIC
 from testbed.tests.faults.site import BrokenSite
+from testbed.tests.faults.table import KAFKA_ROWS, Row, compare, documented
 
 COURSE_RUN = "course-v1:OpenX+KAFKA+2026"
 PROGRAM = make_program(0, [COURSE_RUN])
@@ -149,6 +151,18 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
         """Count the awards no event on the bus tells of."""
         told = {data["program_certificate"]["user"]["pii"]["username"] for data in self.stream(self.ends_before)}
         return len(self.awarded() - told)
+
+    def documented(self, fault: str, injected: str) -> Row:
+        """Find a row of ``docs/faults-kafka.md``, with the cells that are about this Kafka."""
+        row = documented(fault, "faults-kafka.md", injected)
+        first = 1 if self.kafka == MOCK else 4
+        return row._replace(cells=(row.cells[0], *row.cells[first : first + 3], row.cells[-1]))
+
+    def compare(self, fault: str, injected: str, *numbers: object, note: str = "") -> None:
+        """Fill a row of the table, and compare it with what is documented."""
+        expected = self.documented(fault, injected)
+        KAFKA_ROWS[fault, injected] = found = Row(fault, injected, (*numbers, note or expected.cells[-1]))
+        compare(found, expected)
 
     def wait_until_none_is_lost(self) -> None:
         """Wait until every award's event is on the bus."""

@@ -18,7 +18,7 @@ from testbed.run.inputs import AWARDED
 from testbed.servers.processes import Process, wait_for
 from testbed.site.events import username_of
 from testbed.tests.faults.kafka.site import LEARNERS, KafkaFaultSite
-from testbed.tests.faults.table import KAFKA_ROWS, Row, slug
+from testbed.tests.faults.table import slug
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka]
 
@@ -34,16 +34,17 @@ def create_producer():
 
 @dataclass(frozen=True)
 class ConsumerFault:
-    """A row of the table, and its test: what a group misses without a first position, and with the page's."""
+    """
+    A row of the table, and its test: what a group misses without a first position, and with the page's.
+
+    What is expected are the other cells of the row in ``docs/faults-kafka.md``.
+    """
 
     fault: str
     injected: str
     play: Callable[[KafkaFaultSite], Process]  # publishes events, and returns the consumer that runs at the end
-    before: int  # how many events there are before
-    published: int  # how many there are at the end
-    without: int | None  # how many of them a group without a first position misses; None: not measured
-    given: int | None  # how many one misses that was given the page's
-    note: str = ""  # {} are the seconds from the consumer's start to its last event
+    before: int = 1  # how many events there are before
+    note: str = ""  # if it has seconds: {} are those from the consumer's start to its last event
     slow: bool | None = None  # whether those are more than 30, if they are checked
 
 
@@ -85,38 +86,32 @@ STARTED = "the next consumer had its events {:.0f} s after its start"
 INT, TERM = (partial(restarted, number=number) for number in (signal.SIGINT, signal.SIGTERM))
 
 FAULTS = [
-    ConsumerFault("new group on a topic that has events", "3 events before its first start", new_group, 3, 6, 3, 0),
-    ConsumerFault("consumer restarted before it has consumed anything", "SIGINT", idle_partitions, 1, 4, 3, 0),
-    ConsumerFault(
-        "offset_time, and a partition that is empty until then",
-        "--extra",
-        offset_time,
-        *(1, 3, 1, None),
-        note="nothing is committed for that partition",
-    ),
-    ConsumerFault("consumer restarted", "SIGINT", INT, 1, 3, None, 0, STARTED, slow=False),
-    ConsumerFault("consumer restarted", "SIGTERM", TERM, 1, 3, None, 0, STARTED, slow=True),
+    ConsumerFault("new group on a topic that has events", "3 events before its first start", new_group, before=3),
+    ConsumerFault("consumer restarted before it has consumed anything", "SIGINT", idle_partitions),
+    ConsumerFault("offset_time, and a partition that is empty until then", "--extra", offset_time),
+    ConsumerFault("consumer restarted", "SIGINT", INT, note=STARTED, slow=False),
+    ConsumerFault("consumer restarted", "SIGTERM", TERM, note=STARTED, slow=True),
 ]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda row: slug(f"{row.fault} {row.injected}"))
-def test_consumer(apache: KafkaFaultSite, fault: ConsumerFault, request: pytest.FixtureRequest) -> None:
-    for lost, has_position in ((fault.without, False), (fault.given, True)):
-        if lost is None:
+def test_consumer(apache: KafkaFaultSite, fault: ConsumerFault) -> None:
+    published, *expected, _after, _note = apache.documented(fault.fault, fault.injected).cells
+    lost = ["–", "–"]  # not measured
+    for place, has_position in enumerate((False, True)):
+        if expected[place] == "–":
             continue
         apache.begin_topic([0] * fault.before)
         if has_position:
             apache.give_first_position()
         consumer = fault.play(apache)
-        due = fault.published - lost
-        apache.wait_for_events(due)
+        apache.wait_for_events(int(published or 0) - int(expected[place] or 0))
         seconds = apache.consumed_file.stat().st_mtime - psutil.Process(consumer.pid).create_time()
-        assert len(apache.events()) == due
+        lost[place] = str(apache.count_published() - len(apache.events()))
         assert fault.slow in (None, seconds > 30)
         apache.end(consumer)
-    lost_cells = ["–" if lost is None else lost for lost in (fault.without, fault.given)]
-    cells = (fault.published, *lost_cells, "–", fault.note.format(seconds))
-    KAFKA_ROWS[request.node.name] = Row(fault.fault, fault.injected, cells)
+    note = fault.note.format(seconds)
+    apache.compare(fault.fault, fault.injected, apache.count_published(), *lost, "–", note=note)
 
 
 def test_registry_silent_while_a_consumer_starts(apache: KafkaFaultSite) -> None:
