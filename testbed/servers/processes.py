@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -110,21 +109,29 @@ class Process:
         self.ended = True
 
 
-def wait_for(condition: Callable[[], T], what: str, patience: float = PATIENCE, alive: Iterable[Process] = ()) -> T:
+def wait_for(
+    condition: Callable[[], T],
+    what: str,
+    patience: float = PATIENCE,
+    alive: Iterable[Process] = (),
+    despite: Iterable[type[Exception]] = (),
+) -> T:
     """
-    Wait until a condition returns something true, and return that.
+    Wait until a condition returns something true, and return that; ``despite`` are errors that it may raise until then.
 
     Raises:
         ProcessError: ``patience`` seconds are over, or one of the ``alive`` processes has ended.
     """
     deadline = time.monotonic() + patience
-    while not (result := condition()):
+    while True:
+        with contextlib.suppress(*despite):
+            if result := condition():
+                return result
         for process in alive:
             process.check()
         if time.monotonic() > deadline:
             raise ProcessError(f"waited {patience:.0f} s in vain for {what}")
         time.sleep(POLL)
-    return result
 
 
 class Processes:
@@ -202,6 +209,7 @@ class Server:
 
     port = 0
     process: Process
+    not_yet: type[Exception]  # what ``answers()`` may raise until it answers
 
     def __init__(self, processes: Processes, name: str) -> None:
         self.processes, self.name = processes, name
@@ -211,23 +219,23 @@ class Server:
         """Return the command that starts it on a port."""
         raise NotImplementedError
 
-    def answers(self, port: int) -> bool:
+    def answers(self) -> object:
         raise NotImplementedError
 
     def start(self) -> None:
         """Start, and wait until it answers. Another process may take a free port first; then another one is tried."""
-        for attempt in range(5):
-            port = self.port or free_port()
+        tries = 1 if self.port else 5
+        for left in reversed(range(tries)):
+            port = self.port if tries == 1 else free_port()
             self.process = self.processes.start(self.name, self.command(port))
+            self.port = port
             try:
-                wait_for(partial(self.answers, port), f"{self.name} to answer", alive=[self.process])
+                wait_for(self.answers, f"{self.name} to answer", alive=[self.process], despite=[self.not_yet])
+                return
             except ProcessError:
                 self.process.kill()
-                if self.port or attempt == 4:
+                if not left:
                     raise
-            else:
-                self.port = port
-                return
 
     def stop(self) -> None:
         """Stop; a server that keeps its data on disk finds them again."""

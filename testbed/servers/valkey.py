@@ -1,6 +1,5 @@
 """An embedded Redis-protocol server, for sites, runs and tests, and connections to it."""
 
-import contextlib
 from pathlib import Path
 
 import redis
@@ -11,6 +10,8 @@ from testbed.servers.processes import Processes, Server
 
 class Valkey(Server):
     """The server. With ``durable``, it writes each change to disk before answering, and keeps them over a restart."""
+
+    not_yet = redis.RedisError
 
     def __init__(self, processes: Processes, name: str, directory: Path, durable: bool = False) -> None:
         self.directory, self.durable = directory, durable
@@ -24,10 +25,8 @@ class Valkey(Server):
             *("--save", "", "--appendonly", appendonly, "--appendfsync", "always"),
         ]
 
-    def answers(self, port: int) -> bool:
-        with contextlib.suppress(redis.RedisError):
-            return redis.Redis(port=port, socket_timeout=1).ping()
-        return False
+    def answers(self) -> object:
+        return redis.Redis(port=self.port, socket_timeout=1).ping()
 
     @property
     def url(self) -> str:

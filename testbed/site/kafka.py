@@ -94,12 +94,10 @@ class KafkaSite(Site):
         _finish(admin.create_topics([NewTopic(self.stream_key, PARTITIONS)], request_timeout=PATIENCE))
 
         def exists() -> bool:
-            with contextlib.suppress(KafkaException):
-                topic = producer.list_topics(self.stream_key, timeout=PATIENCE).topics[self.stream_key]
-                return not topic.error and all(partition.leader >= 0 for partition in topic.partitions.values())
-            return False
+            topic = producer.list_topics(self.stream_key, timeout=PATIENCE).topics[self.stream_key]
+            return not topic.error and all(partition.leader >= 0 for partition in topic.partitions.values())
 
-        wait_for(exists, f"the topic {self.stream_key} on {self.servers}")
+        wait_for(exists, f"the topic {self.stream_key} on {self.servers}", despite=[KafkaException])
 
     def start_consumer(self, name: str = "consumer", **extra: Any) -> Process:
         """Start a consumer that receives all that is in the topic, whenever it was published."""
@@ -116,14 +114,12 @@ class KafkaSite(Site):
         with self._reading() as (reader, partitions):
             for partition in partitions:
                 partition.offset = 0
-
-            def committed() -> bool:
-                # The first group of a new Apache Kafka is refused until the topic is there in which offsets are kept.
-                with contextlib.suppress(KafkaException):
-                    return bool(reader.commit(offsets=partitions, asynchronous=False))
-                return False
-
-            wait_for(committed, f"{self.servers} to take the offsets of {self.group}")
+            # The first group of a new Apache Kafka is refused until the topic is there in which offsets are kept.
+            wait_for(
+                lambda: reader.commit(offsets=partitions, asynchronous=False),
+                f"{self.servers} to take the offsets of {self.group}",
+                despite=[KafkaException],
+            )
 
     def wait_for_arrival(self, due: int) -> None:
         """Wait for what is due, but not for long: it may be under way when its task is through, or lost."""
@@ -181,13 +177,13 @@ class KafkaSite(Site):
 
     @staticmethod
     def _ends(reader: Consumer, partitions: list[TopicPartition]) -> list[int]:
-        def ends() -> list[int]:
-            # For a moment after it was stopped, Apache Kafka leads no partition.
-            with contextlib.suppress(KafkaException):
-                return [reader.get_watermark_offsets(partition, timeout=PATIENCE)[1] for partition in partitions]
-            return []
-
-        return wait_for(ends, "Kafka to say how many events it has", patience=4 * PATIENCE)
+        # For a moment after it was stopped, Apache Kafka leads no partition.
+        return wait_for(
+            lambda: [reader.get_watermark_offsets(partition, timeout=PATIENCE)[1] for partition in partitions],
+            "Kafka to say how many events it has",
+            patience=4 * PATIENCE,
+            despite=[KafkaException],
+        )
 
     def remove_topic(self) -> None:
         """Remove the topic from brokers that outlive the run, if they let anybody do so."""

@@ -4,7 +4,6 @@ Apache Kafka and Apicurio Registry, which has Confluent's API, for sites on a ma
 ``pom.xml`` names their versions. Maven copies them into ``.kafka/``, which is kept from one run to the next.
 """
 
-import contextlib
 import fcntl
 import re
 import secrets
@@ -93,6 +92,8 @@ def command(name: str, *arguments: str, memory: str = "128m") -> list[str]:
 class ApacheKafka(Server):
     """A broker in KRaft mode, which keeps its data over a restart. ``far``: through a proxy, so ``set_rtt`` works."""
 
+    not_yet = KafkaException
+
     def __init__(self, processes: Processes, directory: Path, far: bool = False) -> None:
         self.directory, self.proxy = directory, Proxy() if far else None
         super().__init__(processes, "kafka")
@@ -118,11 +119,8 @@ class ApacheKafka(Server):
             subprocess.run(formatting, check=True, capture_output=True, timeout=PATIENCE)
         return command("kafka.Kafka", str(properties), memory="512m")
 
-    def answers(self, port: int) -> bool:
-        with contextlib.suppress(KafkaException):
-            AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0}).list_topics(timeout=5)
-            return True
-        return False
+    def answers(self) -> object:
+        return AdminClient({"bootstrap.servers": f"127.0.0.1:{self.port}", "log_level": 0}).list_topics(timeout=5)
 
     @property
     def servers(self) -> str:
@@ -142,6 +140,8 @@ class ApacheKafka(Server):
 class Apicurio(Server):
     """A schema registry that keeps what it has in memory."""
 
+    not_yet = requests.RequestException
+
     def __init__(self, processes: Processes) -> None:
         super().__init__(processes, "registry")
 
@@ -155,15 +155,9 @@ class Apicurio(Server):
         ]
         return ["java", *options, "-jar", str(program)]
 
-    def answers(self, port: int) -> bool:
-        with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{_url(port)}/subjects", timeout=5).ok
-        return False
+    def answers(self) -> object:
+        return requests.get(f"{self.url}/subjects", timeout=5).ok
 
     @property
     def url(self) -> str:
-        return _url(self.port)
-
-
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}/apis/ccompat/v7"
+        return f"http://127.0.0.1:{self.port}/apis/ccompat/v7"

@@ -2,7 +2,6 @@
 The site of the fault suite on Kafka: ``test_faults.py`` and ``test_consumers.py`` break it.
 """
 
-import contextlib
 import shlex
 import signal
 import subprocess
@@ -223,14 +222,13 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
     def start_group(self, *options: str) -> Process:
         """Start the same; return it once the group's partitions are its own."""
         consumer = self.start_page_consumer(*options)
-        wait_for(self.members, f"{consumer.name} to join {self.group}", alive=[consumer])
+        # There is no such group yet.
+        wait_for(self.members, f"{consumer.name} to join {self.group}", alive=[consumer], despite=[KafkaException])
         time.sleep(2)  # it asks for its position then
         return consumer
 
     def members(self) -> list:
         """List the group's members that have partitions, also ended ones whose session has not timed out yet."""
         admin = AdminClient({"bootstrap.servers": self.servers})
-        with contextlib.suppress(KafkaException):  # there is no such group yet
-            members = admin.describe_consumer_groups([self.group])[self.group].result().members
-            return [member for member in members if member.assignment.topic_partitions]
-        return []
+        members = admin.describe_consumer_groups([self.group])[self.group].result().members
+        return [member for member in members if member.assignment.topic_partitions]
