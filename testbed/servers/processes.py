@@ -88,12 +88,12 @@ class Process:
         self.kill()
         return self.popen.returncode, output or ""
 
-    def stop(self, patience: float = 15) -> None:
-        """End the process: ask it to end, and after ``patience`` seconds kill it."""
+    def stop(self) -> None:
+        """End the process: ask it to end, and after 15 seconds kill it."""
         if self.popen.poll() is None:
             self.popen.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(patience)
+                self.popen.wait(15)
         self.kill()
 
     def kill(self) -> None:
@@ -195,13 +195,6 @@ class Processes:
         """Start a Python process that prints ``{"url": ...}`` once it accepts requests; return it and the URL."""
         process = self.python(name, *argv, stdout=subprocess.PIPE, **kwargs)
         return process, json.loads(process.read_line())["url"]
-
-    def run(self, name: str, *argv: object, **kwargs: Any) -> None:
-        """Run a Python process to its end; raise a ``ProcessError`` if it fails or takes too long."""
-        process = self.python(name, *argv, **kwargs)
-        code, _ = process.finish()
-        if code:
-            raise ProcessError(f"{name} failed with exit code {code}, see {process.log}")
 
 
 class Server:
