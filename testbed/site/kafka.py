@@ -35,8 +35,6 @@ class KafkaSite(Site):
 
     bus_app = "edx_event_bus_kafka"
     consumer_options = {}  # it takes no name
-    # Whether the broker has to be able to be far away.
-    far = False
     cluster: ApacheKafka | MockCluster
     registry: Process
 
@@ -60,7 +58,7 @@ class KafkaSite(Site):
 
     def start_cluster(self) -> None:
         if self.kafka == APACHE:
-            self.cluster = ApacheKafka(self.processes, self.directory / "kafka", far=self.far)
+            self.cluster = ApacheKafka(self.processes, self.directory / "kafka")
         else:
             self.cluster = MockCluster(self.processes)
         self.servers = self.cluster.servers

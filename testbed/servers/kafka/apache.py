@@ -33,7 +33,7 @@ node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
+advertised.listeners=PLAINTEXT://{advertised}
 log.dirs={data}
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
@@ -90,28 +90,27 @@ def command(name: str, *arguments: str, memory: str = "128m") -> list[str]:
 
 
 class ApacheKafka(Server):
-    """A broker in KRaft mode, which keeps its data over a restart. ``far``: through a proxy, so ``set_rtt`` works."""
+    """A broker in KRaft mode, which keeps its data over a restart, and the proxy through which clients reach it."""
 
     not_yet = KafkaException
 
-    def __init__(self, processes: Processes, directory: Path, far: bool = False) -> None:
-        self.directory, self.proxy = directory, Proxy() if far else None
+    def __init__(self, processes: Processes, directory: Path) -> None:
+        self.directory, self.proxy = directory, Proxy()
+        self.servers = f"127.0.0.1:{self.proxy.port}"
         super().__init__(processes, "kafka")
 
     def start(self) -> None:
         super().start()
-        if self.proxy:
-            self.proxy.target = self.port
-            self.proxy.open()
+        self.proxy.target = self.port
+        self.proxy.open()
 
     def command(self, port: int) -> list[str]:
         properties = self.directory / "server.properties"
         if port != self.port:
             shutil.rmtree(self.directory, ignore_errors=True)
             self.directory.mkdir()
-            advertised = self.proxy.port if self.proxy else port
             text = PROPERTIES.format(
-                port=port, controller=free_port(), advertised=advertised, data=self.directory / "data"
+                port=port, controller=free_port(), advertised=self.servers, data=self.directory / "data"
             )
             properties.write_text(text, encoding="utf-8")
             identity = ["--config", str(properties), f"--cluster-id={secrets.token_urlsafe(16)}"]
@@ -122,18 +121,12 @@ class ApacheKafka(Server):
     def answers(self) -> object:
         return AdminClient({"bootstrap.servers": f"127.0.0.1:{self.port}", "log_level": 0}).list_topics(timeout=5)
 
-    @property
-    def servers(self) -> str:
-        return f"127.0.0.1:{self.proxy.port if self.proxy else self.port}"
-
     def stop(self) -> None:
-        if self.proxy:
-            self.proxy.close()
+        self.proxy.close()
         super().stop()
 
     def set_rtt(self, milliseconds: int) -> None:
         """Let each answer come so late."""
-        assert self.proxy
         self.proxy.rtt = milliseconds / 1000
 
 

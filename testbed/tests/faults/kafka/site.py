@@ -16,11 +16,10 @@ from confluent_kafka.admin import AdminClient
 from testbed.pages.blocks import named_block
 from testbed.run.inputs import AWARDED, REVOKED
 from testbed.servers.kafka import MOCK
-from testbed.servers.kafka.apache import ApacheKafka
 from testbed.servers.kafka.apache import command as kafka_command
 from testbed.servers.processes import PATIENCE, Process, Processes, wait_for
 from testbed.servers.valkey import connect
-from testbed.site.kafka import KafkaSite, MockCluster
+from testbed.site.kafka import KafkaSite
 from testbed.site.programs import make_program
 from testbed.site.site import QUEUE, REPUBLISH, TOPIC
 from testbed.tests.faults.site import BrokenSite
@@ -36,10 +35,6 @@ STARTED_BY_TESTS = ("worker", "command", "consumer")
 
 class KafkaFaultSite(KafkaSite, BrokenSite):
     """A site with learners who have completed a program, and with no worker yet."""
-
-    far = True
-    cluster: MockCluster | ApacheKafka
-    registry: Process
 
     def __init__(self, processes: Processes, directory: Path, kafka: str) -> None:
         super().__init__(processes, directory, kafka)
