@@ -141,11 +141,11 @@ def award_again(username: str) -> None:
 
 
 @action
-def command(name: str, options: dict[str, Any] | None = None, arguments: Sequence[str] = ()) -> dict[str, Any]:
+def command(name: str, arguments: Sequence[str]) -> dict[str, Any]:
     """Call a management command; return what it printed, the error it ended with, if any, and its exit code."""
     output, error, returncode = io.StringIO(), None, 0
     try:
-        call_command(name, *arguments, stdout=output, stderr=output, **(options or {}))
+        call_command(name, *arguments, stdout=output, stderr=output)
     except CommandError as exc:
         error, returncode = str(exc), exc.returncode
     return {"output": output.getvalue(), "error": error, "returncode": returncode}

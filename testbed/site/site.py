@@ -85,12 +85,14 @@ class Site:
     def _jwt_env(self, service: str) -> dict[str, str]:
         return {f"{service}_{name}": value for name, value in self.jwt.items()}
 
-    def start_credentials(self, programs: list[dict[str, Any]], course_runs: Sequence[str] = ()) -> Process:
+    def start_credentials(
+        self, programs: list[dict[str, Any]], course_runs: Sequence[str] = (), options: Sequence[object] = ()
+    ) -> Process:
         """Start the stand-in of Credentials with these programs; their course runs, and more, are in its catalog."""
         process, self.credentials_url = self.processes.server(
             "credentials",
             *("-m", "testbed.standins.credentials", "--database", self.directory / "credentials.sqlite3"),
-            *("--programs", self._programs_file(programs, course_runs)),
+            *("--programs", self._programs_file(programs, course_runs), *options),
             env=self._jwt_env("CREDENTIALS"),
         )
         self.credentials = CredentialsControl(self.credentials_url)

@@ -180,7 +180,7 @@ class Scene:
         """Run the platform's command that repairs lost awards and revocations."""
         lost = "revocation" if "revoked" in self.owed.values() else "award"
         self.note = f"the platform lost the {lost}: `notify_credentials` first"
-        self.command("notify_credentials", *NOTIFY, self.began.isoformat())
+        self.site.command("notify_credentials", *NOTIFY, self.began.isoformat())
         self.settle()
 
     def notify_in_vain(self) -> None:
@@ -197,15 +197,9 @@ class Scene:
         self.note = "`notify_credentials` does not help: revoked in Credentials first"
         self.site.credentials.change_status(list(self.owed), "revoked")
 
-    def command(self, name: str, *arguments: str) -> str:
-        """Run a management command in the LMS that runs; return what it printed."""
-        done = self.site.do("command", name=name, arguments=arguments)
-        assert (done["error"], done["returncode"]) == (None, 0)
-        return done["output"]
-
     def republish(self) -> str:
         """Republish this scene's program, as an operator does; return the command's summary."""
-        return self.command(REPUBLISH, "--program-uuids", self.program["uuid"])
+        return self.site.command(REPUBLISH, "--program-uuids", self.program["uuid"])
 
     def scheduled_run(self, code: int = 0) -> str:
         """Run what the schedule runs, about everyone on the site; return the summary."""

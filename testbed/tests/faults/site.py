@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
 
@@ -34,8 +34,6 @@ SCHEDULED = shlex.split(named_block("crontab").partition("./manage.py lms ")[2])
 class BrokenSite(Site):
     """What the sites of both suites have in common."""
 
-    worker: Process
-
     def begin_site(self, programs: list[Program]) -> None:
         """Start what learners' certificates need; no worker."""
         self.credentials_process = self.start_credentials(programs)
@@ -44,9 +42,11 @@ class BrokenSite(Site):
         self.start_lms()
         self.do("create_courses", keys=runs_of(*programs))
 
-    def cache_programs(self) -> None:
-        """Fill the catalog cache, which is in the broker's server."""
-        self.do("command", name="cache_programs")
+    def command(self, name: str, *arguments: str) -> str:
+        """Run a management command in the LMS that runs; return what it printed."""
+        done = self.do("command", name=name, arguments=arguments)
+        assert (done["error"], done["returncode"]) == (None, 0)
+        return done["output"]
 
     def count_in_log(self, name: str, text: str) -> int:
         """Count in how many lines of a log a text is."""
@@ -56,8 +56,6 @@ class BrokenSite(Site):
 
 class FaultSite(BrokenSite):
     """A site whose broker and bus are two servers that keep their data over a restart."""
-
-    consumer: Process
 
     def __init__(self, processes: Processes, directory: Path) -> None:
         super().__init__(processes, directory)
@@ -87,15 +85,9 @@ class FaultSite(BrokenSite):
     def heal_credentials(self) -> None:
         """Have Credentials run, and answer what it holds."""
         if self.credentials_process.ended:
-            self.restart_credentials()
+            port = urlsplit(self.credentials_url).port
+            self.credentials_process = self.start_credentials(PROGRAMS, options=["--port", port])
         self.credentials.clear()
-
-    def restart_credentials(self) -> None:
-        """Start Credentials on the same port, with its data."""
-        [_python, *command] = cast(list[str], self.credentials_process.popen.args)
-        port = str(urlsplit(self.credentials_url).port)
-        env = self._jwt_env("CREDENTIALS")
-        self.credentials_process, _ = self.processes.server("credentials", *command, "--port", port, env=env)
 
     def env(self, **extra: str) -> dict[str, str]:
         """Return the environment of an LMS process, in which Celery does not wait long before a retry."""
@@ -122,11 +114,6 @@ class FaultSite(BrokenSite):
         with mock.patch.dict(os.environ, env or {}):
             return super().start_consumer(name, check_backlog=True, **extra)
 
-    def restart_consumer(self) -> None:
-        """Kill the consumer, and start another one."""
-        self.consumer.kill()
-        self.start_consumer()
-
     def unfinished_tasks(self) -> set[str]:
         """Leave out the tasks that were lost with a worker or with the broker."""
         return super().unfinished_tasks() - self.lost_tasks
@@ -140,7 +127,8 @@ class FaultSite(BrokenSite):
             # It ends when the bus is unreachable. What was delivered to a connection that had timed out is read again
             # by a consumer that starts, and by no other.
             if self.consumer.popen.poll() is not None or (pending and pending[0]["time_since_delivered"] > STUCK):
-                self.restart_consumer()
+                self.consumer.kill()
+                self.start_consumer()
             return self.has_read_all()
 
         wait_for(is_done, "the consumer to read the stream")

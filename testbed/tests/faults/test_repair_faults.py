@@ -256,7 +256,7 @@ def empty_broker(scene: Scene, worker: Process, tasks: set[str]) -> Process:
     shutil.rmtree(site.broker.directory)
     site.broker.start()
     site.credentials.clear()
-    site.cache_programs()  # the cache is in the same server
+    site.command("cache_programs")  # the cache is in the same server
     again = enqueue(scene)
     if worker.popen.poll() is not None:  # a supervisor does this
         worker.stop()
