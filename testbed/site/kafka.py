@@ -147,19 +147,16 @@ class KafkaSite(Site):
 
     def messages(self, since: list[int] | None = None) -> list[Message]:
         """Return the events, those of each partition in order; ``since`` is an earlier ``ends()`` to begin at."""
-        messages = []
         with self._reading() as (reader, partitions):
             starts = since or [0] * len(partitions)
             for partition, start in zip(partitions, starts, strict=True):
                 partition.offset = start
             missing = sum(self._ends(reader, partitions)) - sum(starts)
             reader.assign(partitions)
-            for left in range(missing, 0, -1):
-                message = reader.poll(PATIENCE)
-                if message is None or message.error():
-                    raise ProcessError(f"{left} messages of {self.stream_key} cannot be read")
-                messages.append(message)
-        return messages
+            messages = [message for message in reader.consume(missing, 4 * PATIENCE) if not message.error()]
+            if len(messages) < missing:
+                raise ProcessError(f"{missing - len(messages)} messages of {self.stream_key} cannot be read")
+            return messages
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[Consumer, list[TopicPartition]]]:
