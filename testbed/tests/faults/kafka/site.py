@@ -43,6 +43,7 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
             begin()
         self.settings_module = "lms.envs.production"
         self.block = ""  # the page's block of settings, if the play has it
+        self.seconds = 0.0  # that the play has measured
         self.asked = self.played = self.tasks_before = 0
         self.ends_before: list[int] | None = None
         self.prefix = self.run_id

@@ -66,63 +66,61 @@ class KafkaFault:
 
     fault: str  # what breaks
     injected: str  # how
-    play: Callable[[KafkaFaultSite], float]  # has certificates awarded, and events lost; returns seconds for the note
+    play: Callable[[KafkaFaultSite], None]  # has certificates awarded, and events lost
     rtt: int = 0  # milliseconds that the brokers' answers take
     settings: str = ""  # added to the LMS's
-    note: str = ""  # if it has seconds: {0} are the seconds as it is, {1} with the block, {most} the longer ones
+    note: str = ""  # if it has seconds, the site's: {0} are those as it is, {1} with the block, {most} the longer ones
 
 
 def award(
     site: KafkaFaultSite, count: int = FEW, number: int = signal.SIGTERM, concurrency: int = 2, option: str = ""
-) -> float:
-    """Let a worker award certificates, and end it; return how many seconds it took to end."""
+) -> None:
+    """Let a worker award certificates, and end it."""
     site.start_worker(concurrency=concurrency, options=[option] if option else [])
     site.award(count)
     site.wait_for_tasks()
-    return site.end(site.worker, number)
+    site.end(site.worker, number)
 
 
-def award_in_threads(site: KafkaFaultSite) -> float:
+def award_in_threads(site: KafkaFaultSite) -> None:
     site.start_worker(options=["--pool=threads"])
     # One thread builds the producer. Two that do so at once build two, and the block flushes one of them.
     for count in (1, FEW - 1):
         site.award(count)
         site.wait_for_tasks()
-    return site.end(site.worker)
+    site.end(site.worker)
 
 
-def award_after_a_fork(site: KafkaFaultSite) -> float:
+def award_after_a_fork(site: KafkaFaultSite) -> None:
     before = site.count_in_log("worker", NOT_DELIVERED)
-    seconds = award(site, 20)
+    award(site, 20)
     assert site.count_in_log("worker", NOT_DELIVERED) == before
-    return seconds
 
 
-def broker_silent_until_the_end(site: KafkaFaultSite) -> float:
+def broker_silent_until_the_end(site: KafkaFaultSite) -> None:
     site.start_worker()
     before = len((site.directory / "worker.log").read_bytes())
     site.silence(site.cluster.process)
     site.award(20)
     site.wait_for_tasks()
-    seconds = site.end(site.worker)
+    site.seconds = site.end(site.worker)
     log = (site.directory / "worker.log").read_bytes()[before:].decode()
     left = [line.partition(f"{NOT_DELIVERED}: ")[2] for line in log.splitlines() if f"{NOT_DELIVERED}: " in line]
     # What the worker's two children have left is logged by the block.
     assert sum(int(text.split()[0]) for text in left) == (20 if site.block else 0)
-    return seconds
 
 
-def broker_silent_for_a_while(site: KafkaFaultSite) -> float:
+def broker_silent_for_a_while(site: KafkaFaultSite) -> None:
     site.start_worker()
     site.silence(site.cluster.process)
     site.award(20)
     site.wait_for_tasks()
     site.go_on(site.cluster.process)
     site.wait_until_none_is_lost()
-    return site.end(site.worker)
+    site.end(site.worker)
 
 
-def broker_restarted(site: KafkaFaultSite) -> float:
+def broker_restarted(site: KafkaFaultSite) -> None:
     site.start_worker()
     site.award(10)
     site.wait_for_tasks()
@@ -134,16 +132,16 @@ def broker_restarted(site: KafkaFaultSite) -> float:
     finally:
         site.cluster.start()
     site.wait_until_none_is_lost()
-    return site.end(site.worker)
+    site.end(site.worker)
 
 
-def registry_refuses(site: KafkaFaultSite) -> float:
+def registry_refuses(site: KafkaFaultSite) -> None:
     award(site, 2)
     times = {(task["id"], task["state"]): task["at"] for task in site.tasks()}
-    return max(at - times[id_, "started"] for (id_, state), at in times.items() if state == "succeeded")
+    site.seconds = max(at - times[id_, "started"] for (id_, state), at in times.items() if state == "succeeded")
 
 
-def registry_silent(site: KafkaFaultSite) -> float:
+def registry_silent(site: KafkaFaultSite) -> None:
     site.silence(site.registry)
     site.start_worker()
     site.award(4)
@@ -157,32 +155,29 @@ def registry_silent(site: KafkaFaultSite) -> float:
     site.wait_for_tasks()
     if not site.block:
         site.wait_until_none_is_lost()
-    return site.end(site.worker)
+    site.end(site.worker)
 
 
-def registry_silent_and_a_time_limit(site: KafkaFaultSite) -> float:
+def registry_silent_and_a_time_limit(site: KafkaFaultSite) -> None:
     site.silence(site.registry)
-    seconds = award(site, concurrency=4, option="--soft-time-limit=4")
+    award(site, concurrency=4, option="--soft-time-limit=4")
     assert {task["state"] for task in site.tasks()} == {"published", "started", "succeeded"}
-    return seconds
 
 
-def run_ends(site: KafkaFaultSite) -> float:
+def run_ends(site: KafkaFaultSite) -> None:
     site.store(LEARNERS[:FEW])
     assert f" awarded={FEW} " in site.manage(REPUBLISH, "--usernames", *LEARNERS[:FEW])
-    return 0
 
 
-def repair(site: KafkaFaultSite, options: list[str]) -> float:
+def repair(site: KafkaFaultSite, options: list[str]) -> None:
     site.store(LEARNERS)
     site.start_worker(options=["--max-tasks-per-child=100"])
     started = time.monotonic()
     output = site.manage(REPUBLISH, "--all", *options)
     assert (f"enqueued={len(LEARNERS)}" if options else f" awarded={len(LEARNERS)} ") in output
     site.wait_for_tasks()
-    seconds = time.monotonic() - started
+    site.seconds = time.monotonic() - started
     site.end(site.worker)
-    return seconds
 
 
 def retires(tasks: int, rtt: int, count: int, concurrency: int) -> KafkaFault:
@@ -254,7 +249,8 @@ def test_fault(site: KafkaFaultSite, fault: KafkaFault) -> None:
     for site.block in ("", named_block("kafka-flush")):
         site.begin(f"{site.block}\n{fault.settings}")
         site.cluster.set_rtt(fault.rtt)
-        seconds.append(fault.play(site))
+        fault.play(site)
+        seconds.append(site.seconds)
         site.heal()
         lost.append(site.lost())
         assert len(site.awarded()) == site.asked  # whatever became of the events
