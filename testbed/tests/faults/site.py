@@ -2,12 +2,9 @@
 The site of the fault suites on Redis: ``test_faults.py`` and ``test_repair_faults.py`` break it.
 """
 
-import os
 import shlex
 import signal
 from pathlib import Path
-from typing import Any
-from unittest import mock
 from urllib.parse import urlsplit
 
 import yaml
@@ -57,6 +54,9 @@ class BrokenSite(Site):
 class FaultSite(BrokenSite):
     """A site whose broker and bus are two servers that keep their data over a restart."""
 
+    # A consumer continues where the last one stopped.
+    consumer_options = {**Site.consumer_options, "check_backlog": True}
+
     def __init__(self, processes: Processes, directory: Path) -> None:
         super().__init__(processes, directory)
         self.broker = Valkey(processes, "broker", directory / "broker", durable=True)
@@ -98,21 +98,13 @@ class FaultSite(BrokenSite):
         self.worker.kill()
         self.lost_tasks |= super().unfinished_tasks()
 
-    def restart_worker(self, **env: Any) -> None:
-        """Stop the worker as an operator does, and start another one."""
-        self.worker.stop()
-        self.start_worker(**env)
-
-    def begin_to_stop(self, worker: Process) -> None:
-        """Tell a worker to stop, and wait until it has begun to."""
+    def stop_with_tasks(self, worker: Process) -> None:
+        """Stop a worker as an operator does; Credentials answers its tasks' requests once it has begun to stop."""
         before = self.count_in_log(worker.name, "Warm shutdown")
         worker.popen.terminate()
         wait_for(lambda: self.count_in_log(worker.name, "Warm shutdown") > before, f"{worker.name} to begin to stop")
-
-    def start_consumer(self, name: str = "consumer", env: dict[str, str] | None = None, **extra: object) -> Process:
-        """Start a consumer that continues where the last one stopped."""
-        with mock.patch.dict(os.environ, env or {}):
-            return super().start_consumer(name, check_backlog=True, **extra)
+        self.credentials.clear()
+        worker.popen.wait()
 
     def unfinished_tasks(self) -> set[str]:
         """Leave out the tasks that were lost with a worker or with the broker."""

@@ -8,11 +8,13 @@ time, and prints the row that ``docs/faults.md`` has to have.
 """
 
 import json
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -83,7 +85,8 @@ def consumer_killed(scene: Scene) -> Iterator[None]:
     site = scene.site
     reading = site.directory / "reading"
     site.consumer.kill()
-    site.start_consumer(env={"TESTBED_CONSUMER_HANGS": str(reading)})
+    with mock.patch.dict(os.environ, TESTBED_CONSUMER_HANGS=str(reading)):
+        site.start_consumer()
     yield
     wait_for(reading.exists, "the consumer to read the event")
     assert connect(site.bus_url).xpending(site.stream_key, GROUP)["pending"] == 1
@@ -106,18 +109,17 @@ def worker_stopped(scene: Scene) -> Iterator[None]:
     scene.credentials_fault("hold")
     yield
     scene.wait_until_held()
-    scene.site.begin_to_stop(scene.site.worker)
-    scene.site.credentials.clear()
-    scene.site.worker.popen.wait()
+    scene.site.stop_with_tasks(scene.site.worker)
 
 
 def receiver_raises(scene: Scene) -> Iterator[None]:
-    scene.site.restart_worker(TESTBED_RECEIVER_RAISES="1")
+    scene.site.worker.stop()
+    scene.site.start_worker(TESTBED_RECEIVER_RAISES="1")
     before = scene.site.count_in_log("worker", f"Failed to send {AWARDED}")
     yield
     scene.settle()
     assert scene.site.count_in_log("worker", f"Failed to send {AWARDED}") == before + 1
-    scene.site.restart_worker()
+    scene.site.worker.stop()
 
 
 def two_workers(scene: Scene) -> Iterator[None]:

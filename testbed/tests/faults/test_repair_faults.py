@@ -224,9 +224,7 @@ def enqueued(fault: str, injected: str, act: Callable[[Scene, Process, set[str]]
 
 
 def stop_worker(scene: Scene, worker: Process, tasks: set[str]) -> Process:
-    scene.site.begin_to_stop(worker)
-    scene.site.credentials.clear()
-    worker.popen.wait()
+    scene.site.stop_with_tasks(worker)
     worker.stop()
     assert scene.site.unfinished_tasks()
     return start(scene.site)
