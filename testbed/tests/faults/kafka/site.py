@@ -109,11 +109,13 @@ class KafkaFaultSite(KafkaSite, BrokenSite):
         stored = {"program_uuid": PROGRAM["uuid"], "status": "awarded", "modified": "2026-11-25T00:00Z"}
         self.credentials.store({"username": username, **stored} for username in usernames)
 
-    def award(self, count: int) -> None:
-        """Have the certificates of so many more learners awarded."""
+    def award(self, count: int, wait: bool = True) -> None:
+        """Have the certificates of so many more learners awarded; wait until their tasks have ended."""
         for username in LEARNERS[self.asked : self.asked + count]:
             self.do("award_again", username=username)
         self.asked += count
+        if wait:
+            self.wait_for_tasks()
 
     def end(self, process: Process, number: int = signal.SIGTERM) -> float:
         """End a process by a signal, its children too if that kills; return how many seconds it took."""

@@ -66,7 +66,7 @@ class KafkaFault:
 
     fault: str  # what breaks
     injected: str  # how
-    play: Callable[[KafkaFaultSite], None]  # has certificates awarded, and events lost
+    play: Callable[[KafkaFaultSite], None]  # has certificates awarded, and events lost; its worker may still run
     rtt: int = 0  # milliseconds that the brokers' answers take
     settings: str = ""  # added to the LMS's
     note: str = ""  # if it has seconds, the site's: {0} are those as it is, {1} with the block, {most} the longer ones
@@ -78,7 +78,6 @@ def award(
     """Let a worker award certificates, and end it."""
     site.start_worker(concurrency=concurrency, options=[option] if option else [])
     site.award(count)
-    site.wait_for_tasks()
     site.end(site.worker, number)
 
 
@@ -87,8 +86,6 @@ def award_in_threads(site: KafkaFaultSite) -> None:
     # One thread builds the producer. Two that do so at once build two, and the block flushes one of them.
     for count in (1, FEW - 1):
         site.award(count)
-        site.wait_for_tasks()
-    site.end(site.worker)
 
 
 def award_after_a_fork(site: KafkaFaultSite) -> None:
@@ -102,7 +99,6 @@ def broker_silent_until_the_end(site: KafkaFaultSite) -> None:
     before = len((site.directory / "worker.log").read_bytes())
     site.silence(site.cluster.process)
     site.award(20)
-    site.wait_for_tasks()
     site.seconds = site.end(site.worker)
     log = (site.directory / "worker.log").read_bytes()[before:].decode()
     left = [line.partition(f"{NOT_DELIVERED}: ")[2] for line in log.splitlines() if f"{NOT_DELIVERED}: " in line]
@@ -114,25 +110,20 @@ def broker_silent_for_a_while(site: KafkaFaultSite) -> None:
     site.start_worker()
     site.silence(site.cluster.process)
     site.award(20)
-    site.wait_for_tasks()
     site.go_on(site.cluster.process)
     site.wait_until_none_is_lost()
-    site.end(site.worker)
 
 
 def broker_restarted(site: KafkaFaultSite) -> None:
     site.start_worker()
     site.award(10)
-    site.wait_for_tasks()
     site.wait_until_none_is_lost()
     site.cluster.stop()
     try:
         site.award(10)
-        site.wait_for_tasks()
     finally:
         site.cluster.start()
     site.wait_until_none_is_lost()
-    site.end(site.worker)
 
 
 def registry_refuses(site: KafkaFaultSite) -> None:
@@ -144,7 +135,7 @@ def registry_refuses(site: KafkaFaultSite) -> None:
 def registry_silent(site: KafkaFaultSite) -> None:
     site.silence(site.registry)
     site.start_worker()
-    site.award(4)
+    site.award(4, wait=False)
     # As it is, each of the two processes holds one award.
     wait_for(lambda: len(site.awarded()) == (4 if site.block else 2), "the awards")
     if site.block:
@@ -155,7 +146,6 @@ def registry_silent(site: KafkaFaultSite) -> None:
     site.wait_for_tasks()
     if not site.block:
         site.wait_until_none_is_lost()
-    site.end(site.worker)
 
 
 def registry_silent_and_a_time_limit(site: KafkaFaultSite) -> None:
@@ -177,7 +167,6 @@ def repair(site: KafkaFaultSite, options: list[str]) -> None:
     assert (f"enqueued={len(LEARNERS)}" if options else f" awarded={len(LEARNERS)} ") in output
     site.wait_for_tasks()
     site.seconds = time.monotonic() - started
-    site.end(site.worker)
 
 
 def retires(tasks: int, rtt: int, count: int, concurrency: int) -> KafkaFault:
@@ -250,6 +239,8 @@ def test_fault(site: KafkaFaultSite, fault: KafkaFault) -> None:
         site.begin(f"{site.block}\n{fault.settings}")
         site.cluster.set_rtt(fault.rtt)
         fault.play(site)
+        if site.worker in site.processes.running:
+            site.end(site.worker)
         seconds.append(site.seconds)
         site.heal()
         lost.append(site.lost())
