@@ -251,4 +251,5 @@ def worker_killed(scene: Scene, **hold: str) -> Iterator[None]:
     scene.credentials_fault(**{"kind": "hold", **hold})
     yield
     scene.wait_until_held()
-    scene.site.kill_worker()
+    scene.site.worker.kill()
+    scene.site.lost_tasks |= scene.site.unfinished_tasks()

@@ -93,11 +93,6 @@ class FaultSite(BrokenSite):
         """Return the environment of an LMS process, in which Celery does not wait long before a retry."""
         return super().env(TESTBED_RETRY_DIVISOR=RETRY_DIVISOR, **extra)
 
-    def kill_worker(self) -> None:
-        """Kill the worker. What it has taken is lost."""
-        self.worker.kill()
-        self.lost_tasks |= super().unfinished_tasks()
-
     def stop_with_tasks(self, worker: Process) -> None:
         """Stop a worker as an operator does; Credentials answers its tasks' requests once it has begun to stop."""
         before = self.count_in_log(worker.name, "Warm shutdown")

@@ -7,8 +7,7 @@ To add a fault, add a ``Fault`` to ``FAULTS``, and the row that its test prints 
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -202,7 +201,7 @@ def lose_enqueued(scene: Scene) -> None:
     scene.lose_events(ENQUEUED)
 
 
-def enqueued(fault: str, injected: str, act: Callable[[Scene, Process, set[str]], Process]) -> "RunFault":
+def enqueued(fault: str, injected: str, act: Callable[[Scene, Process, set[str]], Process]) -> Fault:
     """Make a row of a fault that happens to the worker that repairs. ``act`` returns the worker that runs then."""
 
     def republish(scene: Scene) -> str:
@@ -266,12 +265,8 @@ def empty_broker(scene: Scene, worker: Process, tasks: set[str]) -> Process:
     return worker
 
 
-@dataclass(frozen=True)
-class RunFault(Fault):
-    """A fault of a run, or of what happens before one: ``play`` makes all changes."""
-
-    changes: Sequence[str] = ()
-
+# A fault of a run, or of what happens before one: ``play`` makes all changes.
+RunFault = partial(Fault, changes=())
 
 NO_QUERY = partial(run_fails, log="certificates of other learners", answer={"kind": "drop_query", "times": None})
 EMPTY = partial(run_fails, log="ValueError", answer={"kind": "status", "status": 200, "body": {}})
