@@ -34,9 +34,14 @@ def documented(fault: str, page: str = "faults.md", injected: str = "") -> Row:
     return found[0] if found else Row(fault, "", ("",) * (len(HEADER) - 2))
 
 
-def compare(row: Row, expected: Row) -> None:
-    """Compare a row with the documented one, but for the note. What may differ is there as "1 or 0", or as "~1"."""
-    assert row.injected == expected.injected, "add the row that is printed below to its page in docs/"
+def compare(row: Row, expected: Row, rows: dict[tuple[str, str], Row]) -> None:
+    """
+    Have a row printed, and compare it with the documented one, but for the note.
+
+    What may differ is there as "1 or 0", or as "~1".
+    """
+    rows[row.fault, row.injected] = row
+    assert expected.injected, "add the row that is printed below to its page in docs/, and what is injected"
     for cell, text in zip(row.cells[:-1], expected.cells, strict=False):
         assert text.startswith("~") or str(cell) in text.split(" or "), f"{row.cells} is not {expected.cells}"
 
