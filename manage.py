@@ -3,7 +3,8 @@
 """
 Runs a Django command in the LMS or in Studio: ``./manage.py {lms|cms} [--settings NAME] COMMAND ...``.
 
-``--settings NAME`` picks ``<lms|cms>/envs/NAME.py``. Without it and ``DJANGO_SETTINGS_MODULE``, it is ``devstack``.
+``--settings NAME`` picks ``<lms|cms>/envs/NAME.py``. Without it and ``DJANGO_SETTINGS_MODULE``, it is
+``devstack``, which the LMS alone has here.
 """
 
 import argparse

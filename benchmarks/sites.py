@@ -87,7 +87,7 @@ def fill(site: Site, prefix: str, count: int, size: int = 1) -> list[str]:
     """
     Create learners whose certificate completes so many programs; return their usernames.
 
-    This is past the signals that would start tasks, and past the look at their record by which Credentials knows them.
+    It writes to both databases: no signal starts a task, and Credentials knows the learners at once.
     """
     usernames, joined = [f"{prefix}{number}" for number in range(count)], "2026-01-01 00:00:00"
     columns = "username password first_name last_name email is_superuser is_staff is_active date_joined"

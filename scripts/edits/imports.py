@@ -10,7 +10,7 @@ FIRST_PARTY = ("common", "lms", "openedx", "xmodule")
 
 
 def group_of(source: str) -> str:
-    """Return the group of imports that a module belongs to. Nothing is added to those of Python and of the package."""
+    """Return the group of imports that a module belongs to. No edit adds to "other"."""
     package = source.partition(".")[0]
     if package in FIRST_PARTY:
         return "first-party"

@@ -14,8 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from functools import cache
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -28,58 +27,86 @@ from testbed import ROOT
 from testbed.checks.manifest import list_files
 
 RUNS = 10
-LOGGERS = [logging.getLogger(name) for name in ("root", "django", "pymongo.topology")]
-SHARED: list[Any] = [
+LOGGERS = (None, "django", "pymongo.topology")
+SHARED = (
     *(datetime, time, requests, requests.sessions, requests.Session, requests.adapters.HTTPAdapter),
     *(BaseDatabaseWrapper, CursorWrapper, OpenEdxPublicSignal),
-    *(logging.Logger, logging.root.manager, *LOGGERS),
-]
+)
 MAY_CHANGE = {"ensure_connection"}  # by which pytest-django keeps tests without a database away from it
-REPORTED: set[str] = set()  # each problem is, once: for the first test that has it
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Make the run fail for a test that changes something, or leaves something behind."""
-    problems: set[str] = set()
-    state, ended = get_process_state(), threading.Event()
-    company = threading.Thread(target=work, args=[problems, get_shared_values(), ended.wait], daemon=True)
-    company.start()
-    result = yield
-    ended.set()
-    company.join()
-    if get_process_state() != state:
-        problems.add("receiver, disabled event or signal handler")
-    for problem in problems - REPORTED:
-        item.session.testsfailed += 1
-        item.config.get_terminal_writer().line(f"\nCHANGED {problem} by {item.nodeid}", red=True)
-    REPORTED.update(problems)
-    return result
+class Company(logging.Handler):
+    """Works beside the tests. ``problems`` holds, for each thing that was changed, by which test it was first."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended, self.rounds, self.test = threading.Event(), 0, "no test yet"
+        self.problems: dict[str, str] = {}
+        self.seen: Any = None
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.before = [dict(vars(owner)) for owner in SHARED]
+        self.wait = threading.Event().wait
 
-@cache
-def get_shared_values() -> list[dict[str, Any]]:
-    """Return what no test may change, as it is before the first one."""
-    return [dict(vars(owner)) for owner in SHARED]
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember what the company has logged last."""
+        if record.msg == "Round %s of the company":
+            [self.seen] = record.args or [None]
 
+    def work(self) -> None:
+        """Log and look, until the tests have ended."""
+        while not self.wait(0.002) and not self.ended.is_set():
+            self.rounds += 1
+            test = self.test
+            for problem in (*self.changes(), *self.unhandled()):
+                self.problems.setdefault(problem, test)
 
-def work(problems: set[str], values: list[dict[str, Any]], wait: Callable[[float], bool]) -> None:
-    """Log beside a test, and note what it changes, until it has ended."""
-    while not wait(0.002):
-        for logger in LOGGERS:
-            logger.warning("The company works.")
-        problems.update(find_changes(values))
+    def changes(self) -> Iterator[str]:
+        """Yield what has another value than before the tests."""
+        for owner, before in zip(SHARED, self.before, strict=True):
+            for name, value in before.items():
+                if vars(owner).get(name) is not value and name not in MAY_CHANGE:
+                    yield f"{owner.__name__}.{name}"
+        for event in OpenEdxPublicSignal.all_events():
+            if "send_event" in vars(event):
+                yield f"{event.event_type}.send_event"
 
+    def unhandled(self) -> Iterator[str]:
+        """Yield the loggers whose records are not handled."""
+        for name in LOGGERS:
+            self.seen = None
+            logging.getLogger(name).warning("Round %s of the company", self.rounds)
+            if self.seen != self.rounds:
+                yield f"logger {name or 'root'}"
 
-def find_changes(values: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield what has another value than before the tests."""
-    for owner, before in zip(SHARED, values, strict=True):
-        for name, value in before.items():
-            if vars(owner).get(name) is not value and name not in MAY_CHANGE:
-                yield f"{getattr(owner, '__name__', owner)}.{name}"
-    for event in OpenEdxPublicSignal.all_events():
-        if "send_event" in vars(event):
-            yield f"{event.event_type}.send_event"
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, Any, Any]:
+        """Work while tests run."""
+        for name in LOGGERS:
+            logging.getLogger(name).addHandler(self)
+        self.thread.start()
+        result = yield
+        self.ended.set()
+        self.thread.join()
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Note which test runs, and what it leaves behind."""
+        self.test, before = item.nodeid, get_process_state()
+        result = yield
+        if get_process_state() != before:
+            self.problems.setdefault("receiver, disabled event or signal handler", item.nodeid)
+        return result
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Make the run fail if there was a problem."""
+        if self.problems or not self.rounds:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for problem, test in self.problems.items():
+            terminalreporter.write_line(f"CHANGED {problem} by {test}", red=True)
+        terminalreporter.write_line(f"The company did {self.rounds} rounds of its work.")
 
 
 def get_process_state() -> tuple[list[Any], Any]:
@@ -88,6 +115,10 @@ def get_process_state() -> tuple[list[Any], Any]:
     # has_listeners() forgets receivers that are gone.
     receivers = [(event.has_listeners(), len(event.receivers), event._allow_events) for event in events]
     return receivers, signal.getsignal(signal.SIGTERM)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Company())
 
 
 if __name__ == "__main__":

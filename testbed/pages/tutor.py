@@ -130,11 +130,7 @@ def evaluate(service: Callable[[str, Path], dict[str, Any]], module: str, env: P
 def evaluate_lms(module: str, env: Path) -> dict[str, Any]:
     """Evaluate rendered settings of the LMS, on the slice's production settings and the rendered YAML file."""
     rendered = env / "apps/openedx"
-    text = (rendered / "config/lms.env.yml").read_text(encoding="utf-8")
-    # The slice wants the secret in the file, while Tutor sets it in Python.
-    file = rendered / "lms.yml"
-    file.write_text(f"{text}\nJWT_AUTH: {{JWT_SECRET_KEY: {'x' * 32}}}\n", encoding="utf-8")
-    os.environ["LMS_CFG"] = str(file)
+    os.environ["LMS_CFG"] = str(rendered / "config/lms.env.yml")
     production = importlib.import_module("lms.envs.production")
     vars(production).update({name: mock.MagicMock() for name in PLATFORM}, STATIC_ROOT="/openedx/staticfiles")
     # The platform's devstack settings are its production settings, and more. The slice's read no file.

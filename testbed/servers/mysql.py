@@ -80,7 +80,7 @@ def find_problem() -> str:
     return ""
 
 
-def _parse(url: str) -> dict[str, Any]:
+def parse(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme != "mysql" or not parts.hostname:
         raise ValueError("not a URL of a MySQL-protocol server")
@@ -94,7 +94,7 @@ def _parse(url: str) -> dict[str, Any]:
 
 def connect(url: str) -> pymysql.Connection:
     """Return a connection, and a context that closes it; raise a ``ValueError`` if the URL is not a server's."""
-    return pymysql.connect(**_parse(url), connect_timeout=5, read_timeout=60, autocommit=True)
+    return pymysql.connect(**parse(url), connect_timeout=5, read_timeout=60, autocommit=True)
 
 
 def query(url: str, sql: str) -> tuple[tuple[Any, ...], ...]:
@@ -108,7 +108,7 @@ def database(url: str) -> Iterator[dict[str, Any]]:
     """Have a database with a random name, as Django's ``DATABASES`` has it. Tests run by Django use the same one."""
     name = f"testbed_{secrets.token_hex(8)}"
     query(url, f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE {COLLATION}")
-    server = {key.upper(): value for key, value in _parse(url).items()}
+    server = {key.upper(): value for key, value in parse(url).items()}
     try:
         yield {"ENGINE": "django.db.backends.mysql", "NAME": name, **server, "TEST": {"NAME": name}}
     finally:

@@ -180,9 +180,11 @@ class Processes:
     def start(self, name: str, argv: list[str], **kwargs: Any) -> Process:
         """Start a process; the arguments are those of ``Process``."""
         self._busy = True
-        process = Process(name, argv, self.directory, **kwargs)
-        self._started.append(process)
-        self._busy = False
+        try:
+            process = Process(name, argv, self.directory, **kwargs)
+            self._started.append(process)
+        finally:
+            self._busy = False
         if self._interrupted:
             raise KeyboardInterrupt
         return process

@@ -173,7 +173,7 @@ class Site:
         }
 
     def start_command(self, *argv: str, **env: str) -> Process:
-        """Start ``./manage.py lms ...``: what it logs is in a log of its own, what it prints ``finish()`` returns."""
+        """Start ``./manage.py lms ...``. It has a log of its own, and ``finish()`` returns what it prints."""
         self.commands += 1
         pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
         return self.processes.python(f"command{self.commands}", "manage.py", "lms", *argv, env=self.env(**env), **pipe)
@@ -233,7 +233,8 @@ class Site:
     def has_group(self) -> bool:
         """Tell whether the consumer's group is there: a consumer says that it runs, and then makes it."""
         with connect(self.bus_url) as client:
-            return bool(client.exists(self.stream_key) and client.xinfo_groups(self.stream_key))
+            groups = client.xinfo_groups(self.stream_key) if client.exists(self.stream_key) else []
+            return any(group["name"].decode() == self.group for group in groups)
 
     def _start(self, name: str, text: str, *argv: str, **env: str) -> Process:
         """Start an LMS process, and wait for a text in its log. The log may have that of an earlier process."""

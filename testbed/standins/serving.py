@@ -1,8 +1,8 @@
 """
 What the local stand-ins share: the LMS's tokens and HTTP servers.
 
-A stand-in is started as ``python -m testbed.standins.NAME``. It listens on loopback only, prints one
-JSON line ``{"url": ...}`` once it accepts requests, and ends with exit code 0 on SIGTERM or SIGINT.
+A stand-in is started as ``python -m testbed.standins.NAME``. It listens on loopback only. Once it accepts requests, it
+prints one JSON line ``{"url": ...}``, and ends with exit code 0 on SIGTERM or SIGINT.
 """
 
 import json

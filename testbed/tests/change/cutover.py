@@ -175,7 +175,7 @@ class Story:
         Award, then revoke, what the histories have for a phase, by each of the clocks to learners of its own.
 
         Args:
-            behind: where the clock is that was an hour behind when the test began.
+            behind: seconds to which the slow clock is set. Later in a test, an hour may have passed on it.
         """
         for clock, seconds in (("behind", behind), ("ahead", HOUR)):
             self.site.credentials.set_clock(seconds)

@@ -58,7 +58,7 @@ class MysqlSite(WatchedSite):
         self.configure(database={**self.database, "CONN_MAX_AGE": max_age, "OPTIONS": options})
 
     def clean(self) -> None:
-        """Have the server close no connection of the next test."""
+        """Undo ``close_idle_connections``, too."""
         super().clean()
         self.configure(database=self.database)
 
@@ -155,3 +155,8 @@ def test_server_that_stops(site: MysqlSite, own_server: mysql.MariaDB | None) ->
 
     site.end(site.republish(), awarded=5)
     assert known(site.new_events()) == ALL_AWARDED
+
+
+def test_a_url_is_percent_encoded() -> None:
+    parsed = mysql.parse("mysql://user%40:p%2F%25@127.0.0.1:1/")
+    assert parsed == {"host": "127.0.0.1", "port": 1, "user": "user@", "password": "p/%"}

@@ -17,7 +17,7 @@ ALL = [program["uuid"] for program in PROGRAMS]
 
 @pytest.fixture(scope="module")
 def caller(site: Site) -> Iterator[Caller]:
-    """Calls the API of a stand-in, which ends while the connection is open."""
+    """Calls the API of a stand-in. At the end, that is stopped while the connection is still open."""
     site.start_discovery(PROGRAMS)
     process = site.processes.running[-1]
     caller = Caller(site, "lms_catalog_service_user")

@@ -6,7 +6,7 @@ class CredentialsConfig(AppConfig):
     name = "openedx.core.djangoapps.credentials"
 
     def ready(self):
-        """Import the tasks, which Celery does not find, and connect the receivers, as the platform's plug-ins do."""
+        """Import the tasks, which Celery does not find by itself, and connect the receivers."""
         from openedx.core.djangoapps.credentials.signals import handle_cert_change
         from openedx.core.djangoapps.credentials.tasks.v1 import tasks  # noqa: F401
         from openedx.core.djangoapps.signals.signals import COURSE_CERT_CHANGED

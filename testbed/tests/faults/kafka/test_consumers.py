@@ -43,7 +43,7 @@ class ConsumerFault:
     fault: str
     play: Callable[[KafkaFaultSite], Process]  # publishes events, and returns the consumer that runs at the end
     before: int = 1  # how many events there are before
-    note: str = ""  # if it has seconds: {} are those from the consumer's start to its last event
+    note: str = ""  # may show the seconds from the consumer's start to its last event, as {}
     slow: bool | None = None  # whether those are more than 30, if they are checked
     injected: str = ""  # how, if other rows have the same fault
 

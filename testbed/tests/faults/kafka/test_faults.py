@@ -68,7 +68,7 @@ class KafkaFault:
     play: Callable[[KafkaFaultSite], None]  # has certificates awarded, and events lost; its worker may still run
     rtt: int = 0  # milliseconds that the brokers' answers take
     settings: str = ""  # added to the LMS's
-    note: str = ""  # if it has seconds, the site's: {0} are those as it is, {1} with the block, {most} the longer ones
+    note: str = ""  # may show the site's ``seconds``: {0} as is, {1} with the block, {most} the longer ones
     injected: str = ""  # how, if other rows have the same fault
 
 

@@ -20,7 +20,7 @@ class Command(BaseCommand):
     def handle(self, *args, **options):
         """Cache the programs of all sites."""
         client = get_catalog_api_client(CatalogIntegration.current().get_service_user())
-        for configuration in SiteConfiguration.objects.all():
+        for configuration in SiteConfiguration.objects.filter(site_values__contains="COURSE_CATALOG_API_URL"):
             url = urljoin(f"{configuration.get_value('COURSE_CATALOG_API_URL')}/", "programs/")
             uuids = self._read(client, url, {"exclude_utm": 1, "status": ("active", "retired"), "uuids_only": 1})
             programs = {uuid: self._read(client, urljoin(url, f"{uuid}/"), {"exclude_utm": 1}) for uuid in uuids}
