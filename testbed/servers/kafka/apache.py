@@ -101,10 +101,10 @@ class ApacheKafka(Server):
 
     def start(self) -> None:
         super().start()
-        self.proxy.target = self.port
         self.proxy.open()
 
     def command(self, port: int) -> list[str]:
+        self.proxy.target = port  # the broker sends whoever asks it here
         properties = self.directory / "server.properties"
         if port != self.port:
             shutil.rmtree(self.directory, ignore_errors=True)

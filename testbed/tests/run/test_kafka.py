@@ -28,6 +28,7 @@ def test_certificates_become_events_on_kafka(processes: Processes, tmp_path: Pat
     printed = end_run(start_run(processes, BUS="kafka", KAFKA=kafka))
 
     assert compare(EXPECTED, events_in(printed)) == []
+    assert "Traceback" not in printed
     assert list(tmp_path.glob("tmp/*")) == []
 
 
