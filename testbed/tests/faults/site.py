@@ -52,7 +52,7 @@ class BrokenSite(Site):
 
 
 class FaultSite(BrokenSite):
-    """A site whose broker and bus are two servers that keep their data over a restart."""
+    """A site whose broker (and cache) and whose bus are two servers that keep their data over a restart."""
 
     # A consumer continues where the last one stopped.
     consumer_options = {**Site.consumer_options, "check_backlog": True}

@@ -1,10 +1,11 @@
 """
 The fault suite: breaks one thing at a time while real processes award and revoke program certificates.
 
-To add a fault, add a ``Fault`` to ``FAULTS``. Its ``play`` is a function that breaks something. If it yields, the
-changes are made there; if not, it makes them itself: ``for change in scene.changes: change()``. Afterwards
-``site.heal()`` starts what has stopped; what else a play has changed, it restores itself. The test fails the first
-time, and prints the row that ``docs/faults.md`` has to have, but for what is injected.
+To add a fault, add a ``Fault`` to ``FAULTS``. Its ``play`` is a function that breaks something, with the methods of
+``Scene`` and ``FaultSite``. If it yields, learners' certificates are awarded and revoked there; if not, it has to do
+that: ``for change in scene.changes: change()``. Afterwards ``site.heal()`` starts what has stopped. Whatever else a
+play has changed, the play restores. The test fails the first time, and prints the row that ``docs/faults.md`` has to
+have, with an empty cell for what is injected.
 """
 
 import json
